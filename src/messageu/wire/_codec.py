@@ -1,0 +1,68 @@
+"""What a codec tells the parser: how the payload behind a header is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from attrs import frozen
+
+from ._errors import RemoteProtocolError
+
+Event = TypeVar("Event")
+
+
+@frozen
+class Whole(Generic[Event]):
+    """A payload of ``size`` bytes that is decoded at once.
+
+    ``decode`` sees a view that is void when it returns: it copies what it keeps, and binds no
+    slice of the view to a name. It may raise a :class:`RemoteProtocolError`.
+    """
+
+    size: int
+    decode: Callable[[memoryview], Event]
+
+
+@frozen
+class Skipped(Generic[Event]):
+    """A payload of ``size`` bytes that is not wanted and never stored.
+
+    The parser answers with ``outcome`` at once: it yields an event, and raises an error.
+    """
+
+    size: int
+    outcome: Event | RemoteProtocolError
+
+
+@frozen
+class Items(Generic[Event]):
+    """A payload of ``size`` bytes that is a row of items, each decoded by itself, and an end.
+
+    An item begins with ``head_size`` bytes, from which ``read_head`` tells how the rest of it is
+    to be read. It raises a fatal :class:`RemoteProtocolError` for a head that makes no sense.
+    """
+
+    size: int
+    head_size: int
+    read_head: Callable[[bytes], Whole[Event] | Skipped[Event]]
+    end: Event
+
+
+Frame: TypeAlias = Whole[Event] | Skipped[Event] | Items[Event]
+
+
+class Codec(Protocol[Event]):
+    """One direction of one version of the protocol."""
+
+    @property
+    def header_size(self) -> int:
+        """Bytes of a frame's header."""
+        ...  # pragma: no cover
+
+    def read_header(self, header: bytes) -> Frame[Event]:
+        """Judge a frame by its header alone.
+
+        :raises RemoteProtocolError: fatal, for a size that the code cannot have or above the limit.
+        """
+        ...  # pragma: no cover

@@ -1,0 +1,187 @@
+"""The pull parser, which every direction of every version shares.
+
+Its contract:
+
+- ``receive_data`` only stores; ``next_event`` decodes at most one event, or raises, or answers
+  NEED_DATA. Call it until it does: then at most the rest of one header or of one payload waits.
+- Any split of any bytes gives the same events and the same errors as the whole.
+- A frame is judged when its header is there. What is skipped is never stored.
+- After a fatal error it stays failed, and stores nothing more.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Generic, Literal, TypeAlias
+
+from ._codec import Codec, Event, Items, Skipped, Whole
+from ._errors import RemoteProtocolError
+
+
+class _Signal(Enum):
+    NEED_DATA = "NEED_DATA"
+
+
+NEED_DATA: Final = _Signal.NEED_DATA
+NeedData: TypeAlias = Literal[_Signal.NEED_DATA]
+
+
+class Parser(Generic[Event]):
+    """Turns the bytes of one connection into the events of one codec."""
+
+    __slots__ = (
+        "_buffer",
+        "_codec",
+        "_consumed",
+        "_failure",
+        "_frame",
+        "_items",
+        "_left",
+        "_skip",
+        "_started_at",
+    )
+
+    def __init__(self, codec: Codec[Event]) -> None:
+        self._codec = codec
+        self._buffer = bytearray()
+        self._frame: Whole[Event] | None = None
+        self._items: Items[Event] | None = None
+        self._left = 0  # bytes of the row of items that are still to be read
+        self._skip = 0
+        self._consumed = 0
+        self._started_at = 0
+        self._failure: str | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are stored and not yet decoded."""
+        return len(self._buffer)
+
+    @property
+    def received(self) -> int:
+        """Bytes that have been received since the connection began."""
+        return self._consumed + len(self._buffer)
+
+    @property
+    def frame_offset(self) -> int:
+        """Where in the stream the frame of the last event or error began, in bytes."""
+        return self._started_at
+
+    @property
+    def missing(self) -> int:
+        """Bytes without which no event can come; 0 while a header is being read."""
+        if self._frame is not None:
+            return max(0, self._frame.size - len(self._buffer))
+        return self._skip
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame has begun and is not complete."""
+        return bool(
+            self._buffer or self._skip or self._frame is not None or self._items is not None
+        )
+
+    def receive_data(self, data: bytes) -> None:
+        """Store what arrived; skip what is not wanted."""
+        if self._failure is not None:
+            return
+        if self._skip:
+            dropped = min(self._skip, len(data))
+            self._drop(dropped)
+            data = data[dropped:]
+        self._buffer += data
+
+    def next_event(self) -> Event | NeedData:
+        """The next event, or NEED_DATA.
+
+        :raises RemoteProtocolError: for a frame that is refused. Unless it is fatal, go on.
+        """
+        if self._failure is not None:
+            raise RemoteProtocolError(self._failure, fatal=True)
+        try:
+            return self._advance()
+        except RemoteProtocolError as error:
+            if error.fatal:
+                self._failure = str(error)
+                self._buffer = bytearray()
+                self._frame = self._items = None
+                self._skip = self._left = 0
+            raise
+
+    def _advance(self) -> Event | NeedData:
+        if self._skip:
+            return NEED_DATA
+        if self._frame is None:
+            outcome = self._begin_frame() if self._items is None else None
+            if outcome is None and self._items is not None:
+                outcome = self._begin_item(self._items)
+            if outcome is not None:
+                return outcome
+        frame = self._frame
+        if frame is None or len(self._buffer) < frame.size:
+            return NEED_DATA
+        return self._decode(frame)
+
+    def _begin_frame(self) -> Event | NeedData | None:
+        """Read a header. None: the payload is to be read, ``_frame`` or ``_items`` says how."""
+        if len(self._buffer) < self._codec.header_size:
+            return NEED_DATA
+        self._started_at = self._consumed
+        frame = self._codec.read_header(self._take(self._codec.header_size))
+        match frame:
+            case Whole():
+                self._frame = frame
+            case Items():
+                self._items = frame
+                self._left = frame.size
+            case Skipped():
+                return self._begin_skip(frame)
+        return None
+
+    def _begin_item(self, row: Items[Event]) -> Event | NeedData | None:
+        """Read the head of an item. None: the rest of it is to be read, as ``_frame`` says."""
+        if not self._left:
+            self._items = None
+            return row.end
+        if self._left < row.head_size:
+            raise RemoteProtocolError("a payload ends inside an item", fatal=True)
+        if len(self._buffer) < row.head_size:
+            return NEED_DATA
+        item = row.read_head(self._take(row.head_size))
+        self._left -= row.head_size
+        if item.size > self._left:
+            raise RemoteProtocolError("an item is longer than its payload", fatal=True)
+        self._left -= item.size
+        if isinstance(item, Skipped):
+            return self._begin_skip(item)
+        self._frame = item
+        return None
+
+    def _begin_skip(self, frame: Skipped[Event]) -> Event:
+        stored = min(frame.size, len(self._buffer))
+        self._forget(stored)
+        self._skip = frame.size - stored
+        if isinstance(frame.outcome, RemoteProtocolError):
+            raise frame.outcome
+        return frame.outcome
+
+    def _decode(self, frame: Whole[Event]) -> Event:
+        self._frame = None
+        try:
+            with memoryview(self._buffer) as stored, stored[: frame.size] as payload:
+                return frame.decode(payload)
+        finally:
+            self._forget(frame.size)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        self._forget(size)
+        return taken
+
+    def _forget(self, size: int) -> None:
+        del self._buffer[:size]
+        self._consumed += size
+
+    def _drop(self, size: int) -> None:
+        self._skip -= size
+        self._consumed += size

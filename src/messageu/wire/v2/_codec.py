@@ -1,0 +1,121 @@
+"""v2's two directions, as the parser wants them: a frame is judged by its header alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from attrs import frozen
+
+from messageu.model import CLIENT_ID_SIZE, ClientId, ListedClient, MessageId
+
+from .._codec import Frame, Items, Skipped, Whole
+from .._errors import RemoteProtocolError
+from . import _fields as fields
+from ._requests import REQUESTS, Request, RequestBody, SendMessage
+from ._responses import (
+    RESPONSES,
+    EndOfClients,
+    EndOfMessages,
+    GeneralError,
+    ResponseCode,
+    ResponseEvent,
+    WaitingMessage,
+)
+
+DEFAULT_CONTENT_LIMIT: Final = 16 * 1024 * 1024 + 16
+"""Bytes of one message's content: a file of 16 MiB, with its padding."""
+
+
+@frozen
+class RequestCodec:
+    """Reads requests, on the relay.
+
+    :ivar content_limit: the most that the content of one message may have, in bytes.
+    """
+
+    content_limit: int = DEFAULT_CONTENT_LIMIT
+
+    @property
+    def header_size(self) -> int:
+        """23."""
+        return fields.REQUEST_HEADER_SIZE
+
+    @property
+    def payload_limit(self) -> int:
+        """The largest payload of any code, in bytes."""
+        return max(fields.REGISTER_SIZE, SendMessage.min_size + self.content_limit)
+
+    def read_header(self, header: bytes) -> Frame[Request]:
+        """Judge a request by its header: an unknown code is skipped, a wrong size is fatal."""
+        client_id, version, code, size = fields.REQUEST_HEADER.unpack(header)
+        if size > self.payload_limit:
+            raise RemoteProtocolError("a payload above the limit", fatal=True)
+        body = REQUESTS.get(code)
+        if body is None:
+            return Skipped(size, RemoteProtocolError("an unknown code", fatal=False))
+        if size < body.min_size or (body.max_size is not None and size > body.max_size):
+            raise RemoteProtocolError("a size that the code cannot have", fatal=True)
+        return Whole(size, partial(_request, ClientId(client_id), version, body))
+
+
+def _request(
+    client_id: ClientId, version: int, body: type[RequestBody], payload: memoryview
+) -> Request:
+    return Request(client_id, body.decode(payload), version)
+
+
+@frozen
+class ResponseCodec:
+    """Reads answers, on the client. Any version byte will do.
+
+    :ivar content_limit: the most that the content of one message may have, in bytes; a larger one
+        is skipped with an error, and the answer goes on.
+    """
+
+    content_limit: int = DEFAULT_CONTENT_LIMIT
+
+    @property
+    def header_size(self) -> int:
+        """7."""
+        return fields.RESPONSE_HEADER_SIZE
+
+    def read_header(self, header: bytes) -> Frame[ResponseEvent]:
+        """Judge an answer by its header: an unknown code or a wrong size is fatal."""
+        _, code, size = fields.RESPONSE_HEADER.unpack(header)
+        match code:
+            case ResponseCode.GENERAL_ERROR:
+                return Skipped(size, GeneralError())
+            case ResponseCode.CLIENTS_LIST:
+                return Items(size, 0, _read_listed_head, EndOfClients())
+            case ResponseCode.WAITING_MESSAGES:
+                return Items(
+                    size, fields.WAITING_HEAD_SIZE, self._read_waiting_head, EndOfMessages()
+                )
+        body = RESPONSES.get(code)
+        if body is None:
+            raise RemoteProtocolError("an unknown code", fatal=True)
+        if size != body.size:
+            raise RemoteProtocolError("a size that the code cannot have", fatal=True)
+        return Whole(size, body.decode)
+
+    def _read_waiting_head(self, head: bytes) -> Whole[ResponseEvent] | Skipped[ResponseEvent]:
+        sender, number, kind, size = fields.WAITING_HEAD.unpack(head)
+        if size > self.content_limit:
+            return Skipped(size, RemoteProtocolError("a message above the limit", fatal=False))
+        return Whole(size, partial(_waiting_message, ClientId(sender), MessageId(number), kind))
+
+
+def _waiting_message(
+    sender: ClientId, message_id: MessageId, kind: int, content: memoryview
+) -> WaitingMessage:
+    return WaitingMessage(sender, message_id, kind, bytes(content))
+
+
+def _read_listed_head(_: bytes) -> Whole[ResponseEvent]:
+    return Whole(fields.LISTED_CLIENT_SIZE, _listed_client)
+
+
+def _listed_client(payload: memoryview) -> ListedClient:
+    name, _, _ = bytes(payload[CLIENT_ID_SIZE:]).partition(b"\0")
+    return ListedClient(ClientId(bytes(payload[:CLIENT_ID_SIZE])), name)
