@@ -1,0 +1,130 @@
+"""What the relay asks of a store (ADR 3). Refusals are results; a Deferred fires after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from messageu.model import (
+    ClientId,
+    Envelope,
+    ListedClient,
+    MessageId,
+    PublicKey,
+    Refusal,
+    StoredMessage,
+    UserName,
+)
+
+
+class StoreError(Exception):
+    """The store could not do what it was asked. The text is ours and names no content."""
+
+
+class StoreUnusable(StoreError):
+    """The database cannot be opened; the text says why in one line, for the operator."""
+
+
+class StoreUnavailable(StoreError):
+    """Nothing was stored: the disk is full or failing, or the store is closed or overloaded."""
+
+
+@frozen
+class Directory:
+    """The clients as they were at one moment, without the one who asked.
+
+    :ivar count: how many there are.
+    :ivar last: the store's own key of the newest of them; later ones are not listed.
+    """
+
+    requester: ClientId
+    count: int
+    last: int
+
+
+@frozen
+class DirectoryPage:
+    """A piece of a directory; ``next`` is where the next piece begins, None after the last."""
+
+    clients: tuple[ListedClient, ...]
+    next: int | None
+
+
+@frozen
+class Lease:
+    """Messages that are on their way to a client, pinned until the lease has ended.
+
+    :ivar number: names the lease to the store that gave it.
+    """
+
+    number: int
+    messages: tuple[StoredMessage, ...]
+
+
+@frozen
+class Span:
+    """A piece of one message's content, in bytes."""
+
+    sequence: int
+    offset: int = field(default=0)
+    size: int = field(kw_only=True)
+
+
+class IMailboxStore(Interface):
+    """Clients, their public keys and their mailboxes.
+
+    What an operation did is on the disk when its Deferred fires. Every Deferred may fail with
+    :class:`StoreUnavailable`: then nothing was done. Operations take effect in the order in which
+    they were asked for. Cancelling a Deferred undoes nothing. A ``requester`` that is no client is
+    refused with UNKNOWN_CLIENT; the time of a known one's request is kept.
+    """
+
+    def open() -> None:
+        """Make the store usable, synchronously: check, create or migrate what is on the disk.
+
+        :raises StoreUnusable: leaving what is on the disk as it was.
+        """
+
+    def close() -> Deferred[None]:
+        """Finish what was asked for, then let go of everything. Leases end as if released."""
+
+    def register(name: UserName, public_key: PublicKey) -> Deferred[ClientId | Refusal]:
+        """Make a client, under a new random id. Refused: NAME_TAKEN."""
+
+    def public_key(requester: ClientId, client_id: ClientId) -> Deferred[PublicKey | Refusal]:
+        """A client's public key. Refused: UNKNOWN_CLIENT for either of the two."""
+
+    def directory(requester: ClientId) -> Deferred[Directory | Refusal]:
+        """Who is registered now. Refused: UNKNOWN_CLIENT."""
+
+    def directory_page(directory: Directory, start: int, limit: int) -> Deferred[DirectoryPage]:
+        """At most ``limit`` clients of a directory, in order of registration, from ``start``: 0,
+        or the ``next`` of the page before. All pages hold ``count`` clients together."""
+
+    def put(envelope: Envelope) -> Deferred[MessageId | Refusal]:
+        """Store a message. Refused: UNKNOWN_CLIENT for the sender, UNKNOWN_RECIPIENT."""
+
+    def lease(requester: ClientId, max_messages: int, max_bytes: int) -> Deferred[Lease | Refusal]:
+        """Pin the oldest of what waits for a client, and list it in order of arrival.
+
+        At most so many messages and so many bytes of content, but at least one message if any
+        waits. What another lease holds is listed again; what was settled is not.
+        """
+
+    def read(spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
+        """Pieces of the contents of leased messages, as many and in the same order."""
+
+    def settle(lease: Lease) -> Deferred[None]:
+        """End a lease whose messages have arrived. They are deleted; those that another lease
+        holds, when the last such lease ends. Ending a lease again does nothing."""
+
+    def release(lease: Lease) -> Deferred[None]:
+        """End a lease whose messages may not have arrived: they wait again, unless they were
+        settled or expired meanwhile. Ending a lease again does nothing."""
+
+    def expire(before: float) -> Deferred[int]:
+        """Delete what was stored before a time, in seconds since the epoch; what a lease holds,
+        when the last such lease ends. The number of messages that are gone or will be."""
