@@ -1,0 +1,52 @@
+# `make help` lists what there is. All of it runs in an environment of its own, made when needed.
+PYTHON ?= python3
+VENV := .venv
+LOWEST := .venv-lowest
+BIN := $(VENV)/bin
+# Tests to run, as trial names them: make test TESTS=tests.store
+TESTS ?= tests
+JOBS ?= 2
+
+.PHONY: help demo test serve lint types cov lowest venv venv-lowest clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+
+demo: venv ## a relay and two clients exchange keys, texts and a file, and the relay is restarted
+	@$(BIN)/python tools/demo.py
+
+test: venv ## all tests; TESTS=tests.wire for some of them
+	@$(BIN)/trial --jobs $(JOBS) $(TESTS)
+
+serve: venv ## a relay in the foreground, in this directory
+	@exec $(BIN)/twistd --nodaemon --pidfile= messageu
+
+lint: venv ## format, lint and the import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+
+types: venv ## mypy, strict
+	@$(BIN)/mypy
+
+cov: venv ## the tests, and what of src they do not reach
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m twisted.trial --jobs $(JOBS) $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+lowest: venv-lowest ## the tests on the lowest versions that pyproject.toml allows
+	@$(LOWEST)/bin/trial --jobs $(JOBS) $(TESTS)
+
+venv:
+	@$(PYTHON) tools/bootstrap.py $(VENV)
+
+venv-lowest:
+	@$(PYTHON) tools/bootstrap.py $(LOWEST) --lowest
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) $(LOWEST) build dist htmlcov .coverage .coverage.* .hypothesis _trial_temp*
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache
+	find src tests tools twisted -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
