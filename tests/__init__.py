@@ -1,0 +1,16 @@
+"""The tests mirror ``src/messageu``.
+
+A profile of hypothesis is chosen here, before the first test is loaded: HYPOTHESIS_PROFILE names
+it, and without a name it is "ci" where CI is set and "dev" elsewhere. Neither has a deadline: a
+slow machine is no failure.
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
