@@ -17,7 +17,7 @@ demo: venv ## a relay and two clients exchange keys, texts and a file, and the r
 	@$(BIN)/python tools/demo.py
 
 test: venv ## all tests; TESTS=tests.wire for some of them
-	@$(BIN)/trial --jobs $(JOBS) $(TESTS)
+	@$(if $(COV),$(BIN)/coverage run -m twisted.trial,$(BIN)/trial) --jobs $(JOBS) $(TESTS)
 
 serve: venv ## a relay in the foreground, in this directory
 	@exec $(BIN)/twistd --nodaemon --pidfile= messageu
@@ -30,9 +30,9 @@ lint: venv ## format, lint and the import contracts
 types: venv ## mypy, strict
 	@$(BIN)/mypy
 
-cov: venv ## the tests, and what of src they do not reach
+cov: venv ## the same tests, and what of src they do not reach
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m twisted.trial --jobs $(JOBS) $(TESTS)
+	@$(MAKE) --no-print-directory test COV=1
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

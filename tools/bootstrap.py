@@ -12,8 +12,8 @@ LOWEST_PYTHON = (3, 11)
 
 if sys.version_info < LOWEST_PYTHON:  # before anything that an older Python cannot even import
     sys.exit(
-        "bootstrap: Python %d.%d or newer is needed, and this is %d.%d; "
-        "name another one: make PYTHON=python3.12" % (LOWEST_PYTHON + sys.version_info[:2])
+        "bootstrap: Python {}.{} or newer is needed, and this is {}.{}; "
+        "name another one: make PYTHON=python3.12".format(*LOWEST_PYTHON, *sys.version_info)
     )
 
 import argparse
