@@ -1,0 +1,42 @@
+"""What the connections of one relay have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.interfaces import (
+    IConsumer,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+    ITransport,
+)
+
+from messageu.wire import v2
+
+from ._limits import Limits
+from ._postmaster import Postmaster
+from ._probe import BlindProbe, SocketProbe, probe_of
+
+
+class IRelayTransport(ITCPTransport, IPushProducer, IConsumer):
+    """What a connection needs of its transport."""
+
+
+@frozen
+class Exchange:
+    """What all connections of one relay share.
+
+    :ivar streams: places for answers in pieces; who finds none waits for one.
+    :ivar peer_name: what a peer is called in the log, by its address.
+    """
+
+    postmaster: Postmaster
+    limits: Limits
+    clock: IReactorTime
+    codec: v2.RequestCodec
+    streams: DeferredSemaphore
+    peer_name: Callable[[str], str]
+    probe_of: Callable[[ITransport], SocketProbe | BlindProbe] = probe_of

@@ -1,0 +1,115 @@
+"""Accepts connections within the limits, looks after their deadlines, and sees them off."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from messageu.store import IMailboxStore
+from messageu.wire import v2
+
+from ._exchange import Exchange
+from ._limits import Limits
+from ._postmaster import Postmaster
+from ._protocol import RelayProtocol
+
+_log = Logger()
+
+DEADLINE_INTERVAL: Final = 1.0
+"""Seconds between two looks at the deadlines of all connections."""
+
+
+class Pseudonyms:
+    """Names for peers in the log: the same for an address within one run, and no more than that."""
+
+    def __init__(self) -> None:
+        self._key = token_bytes(16)
+
+    def __call__(self, address: str) -> str:
+        """A short name for an address."""
+        return "peer-" + blake2b(address.encode(), key=self._key, digest_size=4).hexdigest()
+
+
+class RelayFactory(ServerFactory):
+    """Makes a :class:`RelayProtocol` for each connection that the limits admit."""
+
+    noisy = False
+
+    def __init__(self, store: IMailboxStore, clock: IReactorTime, limits: Limits) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._connections: set[RelayProtocol] = set()
+        self._all_gone: Deferred[None] | None = None
+        self._exchange = Exchange(
+            postmaster=Postmaster(store, limits, clock),
+            limits=limits,
+            clock=clock,
+            codec=v2.RequestCodec(limits.settings.content),
+            streams=DeferredSemaphore(limits.settings.streams),
+            peer_name=Pseudonyms(),
+        )
+        self._deadlines = LoopingCall(self.check_deadlines)
+        self._deadlines.clock = clock
+
+    def doStart(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to look after deadlines, with the first port."""
+        super().doStart()  # type: ignore[no-untyped-call]
+        if not self._deadlines.running:
+            self._deadlines.start(DEADLINE_INTERVAL, now=False)
+
+    def buildProtocol(self, addr: IAddress | None) -> RelayProtocol | None:
+        """A protocol for a new connection, or None: it is refused, and closed at once."""
+        address = str(getattr(addr, "host", addr))
+        if self._all_gone is not None or not self._limits.admit(address):
+            _log.debug("{peer} is refused", peer=self._exchange.peer_name(address))
+            return None
+
+        def gone(connection: RelayProtocol) -> None:
+            self._limits.leave(address)
+            self._connections.discard(connection)
+            self._see_off()
+
+        connection = RelayProtocol(self._exchange, address, gone)
+        self._connections.add(connection)
+        return connection
+
+    def check_deadlines(self) -> None:
+        """Close what is overdue."""
+        now = self._clock.seconds()
+        for connection in tuple(self._connections):
+            connection.check_deadlines(now)
+
+    def drain(self) -> Deferred[None]:
+        """Let every connection finish what it is answering, for at most the grace period.
+
+        Fires when the last one is gone; no new one is accepted from now on.
+        """
+        self._all_gone = all_gone = Deferred[None]()
+        grace = self._clock.callLater(self._limits.settings.stop_grace, self._abort_all)
+        for connection in tuple(self._connections):
+            connection.stop()
+        self._see_off()
+
+        def end(result: object) -> object:
+            if grace.active():
+                grace.cancel()
+            if self._deadlines.running:
+                self._deadlines.stop()
+            return result
+
+        return all_gone.addBoth(end)
+
+    def _abort_all(self) -> None:
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def _see_off(self) -> None:
+        if self._all_gone is not None and not self._connections and not self._all_gone.called:
+            self._all_gone.callback(None)

@@ -1,0 +1,227 @@
+"""What all connections may use together: the one budget, and its defaults.
+
+The defaults fit together: about 200 MiB at the worst. Times are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, Generic, Protocol, TypeVar
+
+from attrs import frozen
+
+from messageu.wire import v2
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+CROWDED: Final = 0.8
+"""The part of all connections above which the address that holds most is refused more."""
+
+TRACKED_ADDRESSES: Final = 10_000
+"""Addresses whose registrations are counted; beyond them the longest quiet one is forgotten."""
+
+
+@frozen(kw_only=True)
+class LimitSettings:
+    """How much of everything there may be (docs/operations.md holds the table)."""
+
+    connections: int = 10_000
+    content: int = v2.DEFAULT_CONTENT_LIMIT
+    unreserved: int = 512
+    input_bytes: int = 64 * MIB
+    output_bytes: int = 32 * MIB
+    connection_output: int = 64 * KIB
+    streams: int = 256
+    chunk: int = 64 * KIB
+    read_ahead: int = 64
+    answer_bytes: int = 32 * MIB
+    answer_messages: int = 16 * KIB
+    discarded_bytes: int = 64 * MIB
+    frame_deadline: float = 60.0
+    idle_deadline: float = 600.0
+    progress_deadline: float = 30.0
+    discard_deadline: float = 10.0
+    drain_deadline: float = 10.0
+    stop_grace: float = 10.0
+    registrations_a_minute: int = 600
+
+
+class Evictable(Protocol):
+    """A connection that can be told to give back what it holds."""
+
+    def evict(self) -> None:
+        """Give up the frame that is not complete yet, and with it the connection."""
+
+    def abort(self) -> None:
+        """Give up the connection at once."""
+
+
+Holder = TypeVar("Holder")
+
+
+class Pool(Generic[Holder]):
+    """Bytes that are held, and by whom; the one that has held some for longest stands first.
+
+    :ivar limit: bytes that may be held in all.
+    :ivar used: bytes that are held now.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._held: dict[Holder, int] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether more is held than may be."""
+        return self.used > self.limit
+
+    def held_by(self, holder: Holder) -> int:
+        """Bytes that this one holds."""
+        return self._held.get(holder, 0)
+
+    def hold(self, holder: Holder, size: int) -> None:
+        """From now on this one holds so many bytes: it keeps its place unless it is none."""
+        self.used += size - self._held.get(holder, 0)
+        if size:
+            self._held[holder] = size
+        else:
+            self._held.pop(holder, None)
+
+    def moved(self, holder: Holder) -> None:
+        """This one has made progress: it goes to the end of the row."""
+        if holder in self._held:
+            self._held[holder] = self._held.pop(holder)
+
+    def first(self) -> Holder | None:
+        """The one that has held bytes for longest without progress."""
+        return next(iter(self._held), None)
+
+
+@frozen
+class _Bucket:
+    tokens: float
+    at: float
+
+
+class RateLimiter:
+    """Token buckets, one for each key; a key that is not tracked has a full bucket.
+
+    :param a_minute: how many a key may have each minute, and at once.
+    """
+
+    def __init__(self, a_minute: int, tracked: int = TRACKED_ADDRESSES) -> None:
+        self._size = a_minute
+        self._tracked = tracked
+        self._buckets: dict[str, _Bucket] = {}
+
+    def take(self, key: str, now: float) -> bool:
+        """Take one token of this key's, if there is one."""
+        bucket = self._buckets.pop(key, None) or _Bucket(self._size, now)
+        tokens = min(self._size, bucket.tokens + (now - bucket.at) * self._size / 60)
+        allowed = tokens >= 1
+        self._buckets[key] = _Bucket(tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > self._tracked:
+            del self._buckets[next(iter(self._buckets))]
+        return allowed
+
+
+class Limits:
+    """The budget that every connection of a relay reserves from and gives back to.
+
+    :ivar hits: how often each limit was met, by its name.
+    :ivar connections: how many connections there are, of ``connection_limit`` at the most.
+    """
+
+    def __init__(self, settings: LimitSettings | None = None) -> None:
+        self.settings = settings or LimitSettings()
+        self.hits: Counter[str] = Counter()
+        self.connections = 0
+        self.connection_limit = self.settings.connections
+        self._addresses: Counter[str] = Counter()
+        self._input: Pool[Evictable] = Pool(self.settings.input_bytes)
+        self._output: Pool[Evictable] = Pool(self.settings.output_bytes)
+        self._incomplete: dict[Evictable, None] = {}
+        self._registrations = RateLimiter(self.settings.registrations_a_minute)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of requests that are held between their arrival and their commit."""
+        return self._input.used
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of answers that the kernel has not taken yet."""
+        return self._output.used
+
+    def lower_connections(self, limit: int) -> None:
+        """There can be no more connections than this, whatever the settings say."""
+        self.connection_limit = min(self.connection_limit, limit)
+
+    def admit(self, address: str) -> bool:
+        """Whether one more connection from this address is accepted; if so it is counted.
+
+        When the relay is crowded, the address that holds most of the connections gets no more.
+        """
+        held = self._addresses[address]
+        crowded = self.connections >= self.connection_limit * CROWDED
+        if self.connections >= self.connection_limit or (
+            crowded and held > 1 and held == max(self._addresses.values())
+        ):
+            self.hits["connections"] += 1
+            return False
+        self._addresses[address] = held + 1
+        self.connections += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection from this address that was admitted is gone."""
+        self.connections -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+
+    def hold_input(self, holder: Evictable, size: int, *, incomplete: bool) -> None:
+        """This connection now holds so many bytes of requests.
+
+        When all hold too much, the oldest frame that is not complete is given up; if there is
+        none, the connection that asked for more.
+
+        :param incomplete: whether some of them belong to a frame that is not complete.
+        """
+        if size <= self.settings.unreserved:
+            size, incomplete = 0, False
+        self._input.hold(holder, size)
+        if incomplete:
+            self._incomplete.setdefault(holder)
+        else:
+            self._incomplete.pop(holder, None)
+        if self._input.full:
+            self.hits["input_bytes"] += 1
+            next(iter(self._incomplete), holder).evict()
+
+    def hold_output(self, holder: Evictable, size: int) -> None:
+        """This connection now holds so many bytes of answers; fewer than before is progress.
+
+        When all hold too much, the one without progress for longest is aborted.
+        """
+        if size < self._output.held_by(holder):
+            self._output.moved(holder)
+        self._output.hold(holder, size)
+        if self._output.full:
+            self.hits["output_bytes"] += 1
+            (self._output.first() or holder).abort()
+
+    def forget(self, holder: Evictable) -> None:
+        """This connection is gone, and holds nothing."""
+        self._incomplete.pop(holder, None)
+        self._input.hold(holder, 0)
+        self._output.hold(holder, 0)
+
+    def may_register(self, address: str, now: float) -> bool:
+        """Whether this address may register one more client now."""
+        allowed = self._registrations.take(address, now)
+        if not allowed:
+            self.hits["registrations"] += 1
+        return allowed

@@ -1,0 +1,69 @@
+"""The rules: what each request does to the store, and what it is answered. No transport here."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
+from messageu.store import IMailboxStore
+from messageu.wire import v2
+
+from ._answers import DirectoryStream, MailStream, Stream
+from ._limits import Limits
+
+
+@frozen
+class Postmaster:
+    """Answers requests, whoever carries them.
+
+    Every method may raise :class:`~messageu.store.StoreError`; then nothing was done. A refusal
+    is answered with 9000, whatever its reason.
+    """
+
+    store: IMailboxStore
+    limits: Limits
+    clock: IReactorTime
+
+    async def register(self, name: UserName, public_key: PublicKey, address: str) -> v2.Response:
+        """600: a new client. Refused: a taken name, too many from this address."""
+        if not self.limits.may_register(address, self.clock.seconds()):
+            return v2.GeneralError()
+        outcome = await self.store.register(name, public_key)
+        return v2.GeneralError() if isinstance(outcome, Refusal) else v2.Registered(outcome)
+
+    async def list_clients(self, requester: ClientId) -> v2.Response | Stream:
+        """601: everybody but the one who asks."""
+        directory = await self.store.directory(requester)
+        if isinstance(directory, Refusal):
+            return v2.GeneralError()
+        return DirectoryStream(self.store, directory, self.limits.settings.chunk)
+
+    async def public_key(self, requester: ClientId, client_id: ClientId) -> v2.Response:
+        """602: somebody's public key. Refused: nobody has this id."""
+        outcome = await self.store.public_key(requester, client_id)
+        if isinstance(outcome, Refusal):
+            return v2.GeneralError()
+        return v2.PublicKeyOf(client_id, outcome)
+
+    async def send(self, envelope: Envelope) -> v2.Response:
+        """603: into the recipient's mailbox, and on the disk before the answer."""
+        outcome = await self.store.put(envelope)
+        if isinstance(outcome, Refusal):
+            return v2.GeneralError()
+        return v2.Stored(envelope.recipient, outcome)
+
+    async def fetch(self, requester: ClientId) -> v2.Response | Stream:
+        """604: what waits, as much as one answer may hold. It stays until its delivery settles."""
+        settings = self.limits.settings
+        lease = await self.store.lease(
+            requester,
+            settings.answer_messages,
+            settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE,
+        )
+        if isinstance(lease, Refusal):
+            return v2.GeneralError()
+        if not lease.messages:
+            await self.store.release(lease)
+            return v2.WaitingMessages(())
+        return MailStream(self.store, lease, settings.chunk)

@@ -1,0 +1,441 @@
+"""One connection of v2: bytes in, answers out in the order of the requests, nothing without bound.
+
+The rules are elsewhere: what a request means (``_postmaster``), who may still speak
+(``_lifecycle``), when mail has arrived (``_delivery``), how much may be held (``_limits``). Here
+they are tied to a transport.
+
+Backpressure: while too much has been written that the kernel has not taken, while too many
+requests wait for the store, and while there is a barrier, no request is decoded; and when
+something is stored that may not be decoded yet, nothing more is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    INegotiated,
+)
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from messageu.store import StoreError
+from messageu.wire import NEED_DATA, LocalProtocolError, Parser, RemoteProtocolError, v2
+
+from ._answers import AnswerBroken, Stream
+from ._delivery import Delivery
+from ._exchange import Exchange, IRelayTransport
+from ._handlers import HANDLERS, Call, Handler
+from ._lifecycle import TAKES_REQUESTS, Actions, new_lifecycle
+from ._outlet import Outlet
+from ._probe import BlindProbe, SocketProbe
+from ._row import AnswerRow, Place
+
+_log = Logger()
+
+_GENERAL_ERROR: Final = v2.GeneralError().encode()
+
+DRAIN_POLL: Final = 0.02
+"""Seconds between two looks at what the peer's kernel has not acknowledged."""
+
+
+@implementer(IHalfCloseableProtocol)
+class RelayProtocol(Protocol):
+    """Serves one client of v2.
+
+    :param gone: is called when the connection has ended.
+    """
+
+    transport: IRelayTransport
+
+    def __init__(
+        self, exchange: Exchange, address: str, gone: Callable[[RelayProtocol], None]
+    ) -> None:
+        now = exchange.clock.seconds()
+        self._exchange = exchange
+        self._settings = exchange.limits.settings
+        self._address = address
+        self._gone = gone
+        self._probe: SocketProbe | BlindProbe = BlindProbe()
+        self._lifecycle = new_lifecycle(
+            Actions(self._shut_down_output, self._lose_connection, self._abort_connection)
+        )
+        self._state = self._lifecycle.state()
+        self._state_since = now
+        # Input.
+        self._parser = Parser(exchange.codec)
+        self._decoding = False
+        self._input_ended = False
+        self._reading = True
+        self._frame_since: float | None = None
+        self._heard_at = now
+        self._discarded = 0
+        # Requests, and the barrier among them: it waits until it is the first, then for a turn
+        # among the streams of the relay, then for its answer, then until that has left.
+        self._row = AnswerRow()
+        self._barrier: _Barrier | None = None
+        self._turn: Deferred[DeferredSemaphore] | None = None
+        self._delivery: Delivery | None = None
+
+    # What the transport tells.
+
+    def connectionMade(self) -> None:
+        """The connection is there; it is the client that speaks first."""
+        self._probe = self._exchange.probe_of(self.transport)
+        self._outlet = Outlet(
+            self.transport,
+            self._exchange.clock,
+            moved=partial(self._exchange.limits.hold_output, self),
+            emptied=self._have_room,
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._state in TAKES_REQUESTS:
+            self._parser.receive_data(data)
+            self._go_on()
+        else:
+            self._discarded += len(data)
+            if self._discarded > self._settings.discarded_bytes:
+                self._hit("discarded_bytes")
+                self.abort()
+
+    def readConnectionLost(self) -> None:
+        """The client has shut down its sending half. It still gets its answers."""
+        self._input_ended = True
+        if self._delivery is not None:
+            self._delivery.input_ended(self._probe.unacknowledged())
+        self._change(self._lifecycle.end_input)
+        self._go_on()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half is shut down, as we wanted."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """It is over. The reason is not believed: it says the same after our own close."""
+        self._change(self._lifecycle.lose)
+        self._parser.close()
+        if self._delivery is not None:
+            self._delivery.broken()
+        self._barrier = None
+        self._leave_turn()
+        self._outlet.close()
+        self._account()
+        self._exchange.limits.hold_output(self, 0)
+        self._gone(self)
+
+    # What the relay tells.
+
+    def stop(self) -> None:
+        """Answer what was taken, take no more, and close."""
+        idle = not (self._row or self._outlet.unsent or self._parser.mid_frame)
+        self._change(self._lifecycle.leave if idle else self._lifecycle.stop)
+        self._go_on()
+
+    def evict(self) -> None:
+        """Give up the frame that is not complete: answer it with 9000, and close."""
+        if self._state in TAKES_REQUESTS:
+            self._condemn()
+            self._go_on()
+
+    def abort(self) -> None:
+        """Give up the connection at once."""
+        self._change(self._lifecycle.abort)
+
+    def check_deadlines(self, now: float) -> None:
+        """Close or abort what takes too long. The factory calls this at regular times."""
+        for deadline in _DEADLINES:
+            if deadline.is_over(self, now, getattr(self._settings, deadline.name)):
+                self._hit(deadline.name)
+                deadline.consequence(self)
+                return
+
+    # Requests.
+
+    @property
+    def _may_decode(self) -> bool:
+        return (
+            self._barrier is None
+            and len(self._row) < self._settings.read_ahead
+            and self._outlet.unsent <= self._settings.connection_output
+            and self._state in TAKES_REQUESTS
+        )
+
+    def _go_on(self) -> None:
+        """Take every request that may be taken, then see what that has led to."""
+        if self._decoding:  # an answer was there at once; the loop below goes on by itself
+            return
+        self._decoding = True
+        while self._may_decode and self._take_next():
+            pass
+        self._decoding = False
+        self._account()
+        self._steer_reading()
+        if not self._row and (self._may_decode or self._state != "half closed"):
+            unproven = self._delivery is not None and self._delivery.state == "draining"
+            self._change(
+                self._lifecycle.answer_all_unproven if unproven else self._lifecycle.answer_all
+            )
+
+    def _take_next(self) -> bool:
+        try:
+            request = self._parser.next_event()
+        except RemoteProtocolError as error:
+            self._refuse(error)
+            return True
+        if request is NEED_DATA:
+            return False
+        self._hear()
+        self._take(request)
+        return True
+
+    def _hear(self) -> None:
+        self._frame_since = None
+        self._heard_at = self._exchange.clock.seconds()
+        if self._delivery is not None and self._delivery.state == "flushed":
+            self._delivery.heard(self._parser.frame_offset, self._probe.unacknowledged())
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        _log.debug(
+            "{peer} sent a frame that is refused: {reason}",
+            peer=self._exchange.peer_name(self._address),
+            reason=str(error),
+        )
+        if error.fatal:
+            self._condemn()
+        else:
+            self._hear()
+            self._fill(self._row.add(0), _GENERAL_ERROR)
+
+    def _condemn(self) -> None:
+        self._parser.close()
+        self._frame_since = None
+        self._change(self._lifecycle.condemn)
+        self._fill(self._row.add(0), _GENERAL_ERROR)
+
+    def _take(self, request: v2.Request) -> None:
+        handler = HANDLERS[type(request.body)]
+        content = request.body.content if isinstance(request.body, v2.SendMessage) else b""
+        place = self._row.add(len(content))
+        if handler.barrier:
+            self._barrier = _Barrier(place, handler, request)
+            self._take_turn()
+        else:
+            self._begin_answer(handler, request, place)
+
+    def _take_turn(self) -> None:
+        barrier = self._barrier
+        if barrier is None or self._turn is not None or self._row.first is not barrier.place:
+            return
+        self._turn = self._exchange.streams.acquire()
+        self._turn.addCallbacks(
+            lambda _: self._begin_answer(barrier.handler, barrier.request, barrier.place),
+            _ignore_cancellation,
+        )
+
+    def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
+        answer = Deferred.fromCoroutine(self._answer(handler, request))
+        answer.addCallback(self._give, place)
+
+    def _leave_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None and turn.called:
+            self._exchange.streams.release()
+        elif turn is not None:
+            turn.cancel()
+
+    async def _answer(self, handler: Handler, request: v2.Request) -> bytes | Stream:
+        try:
+            answer = await handler.answer(self._exchange.postmaster, Call(request, self._address))
+            return answer if isinstance(answer, Stream) else answer.encode()
+        except StoreError as error:
+            _log.warn("a request is answered with 9000: {reason}", reason=str(error))
+        except LocalProtocolError as error:
+            _log.error("an answer does not fit into the protocol: {reason}", reason=str(error))
+        except Exception:  # noqa: BLE001 - whatever it is, the others are served
+            _log.failure("a bug: a request is answered with 9000")
+        return _GENERAL_ERROR
+
+    # Answers.
+
+    def _give(self, answer: bytes | Stream, place: Place) -> None:
+        if isinstance(answer, bytes):
+            self._fill(place, answer)
+        elif self._state == "closed":
+            _give_up(answer.delivery)
+        else:
+            self._give_stream(answer, place)
+
+    def _give_stream(self, stream: Stream, place: Place) -> None:
+        if stream.delivery is not None:
+            # What an earlier answer brought is in this one again, unless it was settled.
+            _give_up(self._delivery)
+            self._delivery = stream.delivery
+            if self._input_ended:
+                stream.delivery.input_ended(self._probe.unacknowledged())
+        sent = self._outlet.stream(stream)
+        sent.addCallback(lambda _: self._end_stream(stream, place))
+        sent.addErrback(self._break_off)
+
+    def _end_stream(self, stream: Stream, place: Place) -> None:
+        if stream.delivery is not None:
+            stream.delivery.flushed(self._parser.received + (self._probe.unread() or 0))
+        self._fill(place, b"")
+
+    def _break_off(self, failure: Failure) -> None:
+        if failure.check(StoreError, AnswerBroken):
+            _log.warn("an answer is broken off: {reason}", reason=str(failure.value))
+        else:
+            _log.failure("a bug: an answer is broken off", failure)
+        self.abort()
+
+    def _fill(self, place: Place, answer: bytes) -> None:
+        if self._barrier is not None and self._barrier.place is place:
+            self._barrier = None
+            self._leave_turn()
+        ready = self._row.fill(place, answer)
+        if ready and self._state not in ("closing", "closed"):
+            self._outlet.write(ready)
+        self._take_turn()
+        self._go_on()
+
+    def _have_room(self) -> None:
+        if self._parser.buffered or self._state != "open":
+            self._go_on()
+
+    # The budget.
+
+    def _account(self) -> None:
+        incomplete = self._parser.mid_frame
+        if not incomplete or not self._may_decode:
+            self._frame_since = None
+        elif self._frame_since is None:
+            self._frame_since = self._exchange.clock.seconds()
+        self._exchange.limits.hold_input(
+            self, self._parser.buffered + self._row.held, incomplete=incomplete
+        )
+
+    def _steer_reading(self) -> None:
+        wanted = self._state != "open" or self._may_decode or not self._parser.buffered
+        if wanted == self._reading or self._input_ended or self._state == "closed":
+            return
+        self._reading = wanted
+        if wanted:
+            self.transport.resumeProducing()
+        else:
+            self.transport.pauseProducing()
+
+    def _hit(self, limit: str) -> None:
+        self._exchange.limits.hits[limit] += 1
+        _log.debug(
+            "{peer} has met a limit: {limit}",
+            peer=self._exchange.peer_name(self._address),
+            limit=limit,
+        )
+
+    # The end.
+
+    def _change(self, happening: Callable[[], None]) -> None:
+        happening()
+        state = self._lifecycle.state()
+        if state != self._state:
+            self._state = state
+            self._state_since = self._exchange.clock.seconds()
+            self._steer_reading()
+
+    def _shut_down_output(self) -> None:
+        self._outlet.close()
+        if INegotiated.providedBy(self.transport):  # TLS knows no half-closed connection
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+        self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
+
+    def _look_at_drain(self) -> None:
+        if self._state != "draining" or self._delivery is None:
+            return
+        self._delivery.drained(
+            unacknowledged=self._probe.unacknowledged(), failed=self._probe.failed()
+        )
+        if self._delivery.state == "draining":
+            self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
+        else:
+            self._change(self._lifecycle.drain)
+
+    def _lose_connection(self) -> None:
+        self._outlet.close()
+        self.transport.loseConnection()
+
+    def _abort_connection(self) -> None:
+        self._outlet.close()
+        self.transport.abortConnection()
+
+
+@frozen
+class _Deadline:
+    """``name`` in :class:`~._limits.LimitSettings`, when it is over, and what then happens."""
+
+    name: str
+    is_over: Callable[[RelayProtocol, float, float], bool]
+    consequence: Callable[[RelayProtocol], None]
+
+
+_DEADLINES: Final = (
+    _Deadline(
+        "discard_deadline",
+        lambda it, now, limit: it._state == "discarding" and now - it._state_since > limit,
+        RelayProtocol.abort,
+    ),
+    _Deadline(
+        "drain_deadline",
+        lambda it, now, limit: it._state == "draining" and now - it._state_since > limit,
+        RelayProtocol.abort,
+    ),
+    _Deadline(
+        "progress_deadline",
+        lambda it, now, limit: (
+            (it._outlet.unsent > 0 and now - it._outlet.moved_at > limit)
+            or (it._state == "closing" and now - it._state_since > limit)
+        ),
+        RelayProtocol.abort,
+    ),
+    _Deadline(
+        "frame_deadline",
+        lambda it, now, limit: it._frame_since is not None and now - it._frame_since > limit,
+        RelayProtocol.evict,
+    ),
+    _Deadline(
+        "idle_deadline",
+        lambda it, now, limit: (
+            it._state == "open"
+            and not (it._row or it._outlet.unsent or it._frame_since is not None)
+            and now - max(it._heard_at, it._outlet.moved_at) > limit
+        ),
+        RelayProtocol.stop,
+    ),
+)
+
+
+@frozen
+class _Barrier:
+    """A request that is answered when all before it are, and holds up all behind it."""
+
+    place: Place
+    handler: Handler
+    request: v2.Request
+
+
+def _ignore_cancellation(failure: Failure) -> None:
+    failure.trap(CancelledError)
+
+
+def _give_up(delivery: Delivery | None) -> None:
+    if delivery is not None:
+        delivery.broken()

@@ -1,0 +1,169 @@
+"""The relay as a Twisted service: bind, open, serve, drain, close."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from messageu.store import IMailboxStore, StoreError, StoreUnusable
+
+from ._factory import RelayFactory
+from ._limits import Limits
+
+_log = Logger()
+
+EXPIRY_INTERVAL: Final = 3600.0
+"""Seconds between two looks for mail that has waited for too long."""
+
+SPARE_DESCRIPTORS: Final = 64
+"""Descriptors that are not for connections: the database, the log, the ports."""
+
+
+class StartFailed(Exception):
+    """The relay cannot start; the text says why in one line."""
+
+
+@frozen
+class Door:
+    """An endpoint and the words that describe it to the operator."""
+
+    description: str
+    endpoint: IStreamServerEndpoint
+
+
+@frozen
+class Expiry:
+    """Mail that has waited for longer than ``age`` seconds is deleted; ``now`` is the time."""
+
+    age: float
+    now: Callable[[], float]
+
+
+class RelayService(Service):
+    """Listens at its doors while its store is open.
+
+    Under ``twistd`` the ports are bound by :meth:`privilegedStartService`, perhaps as root, and
+    the store is opened by :meth:`startService`; ``twist`` calls only the latter. Nobody is served
+    between the two, because the reactor does not run yet.
+    """
+
+    def __init__(
+        self,
+        doors: Sequence[Door],
+        store: IMailboxStore,
+        clock: IReactorTime,
+        limits: Limits,
+        expiry: Expiry | None = None,
+    ) -> None:
+        self._doors = doors
+        self._store = store
+        self._expiry = expiry
+        self._factory = RelayFactory(store, clock, limits)
+        self._expiring = LoopingCall(self._expire)
+        self._expiring.clock = clock
+        self._limits = limits
+        self._ports: list[IListeningPort] | None = None
+        self._failure: str | None = None
+        # A failure is told to whoever started us: as an exit if that is this process, and as an
+        # ordinary exception in the child of a daemon, whose parent would wait for ever otherwise.
+        self._maker = os.getpid()
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, and nothing else: this may still run as root.
+
+        :raises SystemExit: or :class:`StartFailed`, when a port cannot be had.
+        """
+        self._listen()
+
+    def startService(self) -> None:
+        """Open the store, bind what is not bound yet, and serve.
+
+        :raises SystemExit: or :class:`StartFailed`, when the store or a port cannot be had.
+        """
+        try:
+            self._store.open()
+        except StoreUnusable as error:
+            self._fail(str(error))
+        if self._ports is None:
+            self._listen()
+        if self._expiry is not None:
+            self._expiring.start(EXPIRY_INTERVAL)
+        super().startService()  # type: ignore[no-untyped-call]
+
+    def stopService(self) -> Deferred[None]:
+        """Listen no more, finish what is being answered, then close the store."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._expiring.running:
+            self._expiring.stop()
+        ports, self._ports = self._ports or [], None
+        closed = gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        closed.addCallback(lambda _: self._factory.drain())
+        closed.addCallback(lambda _: self._store.close())
+        return closed.addCallback(lambda _: _log.info("the relay has stopped"))
+
+    def _listen(self) -> None:
+        self._limits.lower_connections(descriptors_for(self._limits.connection_limit))
+        self._ports = ports = []
+        for door in self._doors:
+            bound: Deferred[IListeningPort] = door.endpoint.listen(self._factory)
+            bound.addCallbacks(ports.append, self._keep_failure, errbackArgs=(door,))
+            # Twisted's own endpoints have bound, or failed to, by now.
+            if self._failure is not None:
+                self._fail(self._failure)
+
+    def _keep_failure(self, failure: Failure, door: Door) -> None:
+        error = failure.value
+        reason = error.socketError if isinstance(error, CannotListenError) else error
+        self._failure = f"cannot listen on {door.description}: {reason}"
+        _log.critical("{line}", line=self._failure)
+
+    def _fail(self, line: str) -> NoReturn:
+        if os.getpid() != self._maker:
+            raise StartFailed(line)
+        # The log may have taken sys.stderr.
+        print(f"messageu: {line}", file=sys.__stderr__)
+        raise SystemExit(1)
+
+    def _expire(self) -> Deferred[None] | None:
+        if self._expiry is None:
+            return None
+        expired = self._store.expire(self._expiry.now() - self._expiry.age)
+        return expired.addCallbacks(_log_expired, _log_not_expired)
+
+
+def _log_expired(count: int) -> None:
+    if count:
+        _log.info("{count} messages have waited for too long and are gone", count=count)
+
+
+def _log_not_expired(failure: Failure) -> None:
+    failure.trap(StoreError)
+    _log.warn("old mail could not be deleted: {reason}", reason=str(failure.value))
+
+
+def descriptors_for(connections: int) -> int:
+    """Raise the soft limit of descriptors to the hard one; how many connections there can be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY or hard - SPARE_DESCRIPTORS >= connections:
+        return connections
+    fitting = max(1, hard - SPARE_DESCRIPTORS)
+    _log.warn(
+        "only {fitting} connections instead of {connections}: the limit of open files is {hard}",
+        fitting=fitting,
+        connections=connections,
+        hard=hard,
+    )
+    return fitting

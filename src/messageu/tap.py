@@ -1,0 +1,119 @@
+"""``twistd messageu`` and ``twist messageu``: the relay's options, and where its parts are joined."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Final, cast
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from messageu.server import Door, Expiry, Limits, RelayService
+from messageu.store import SqliteStore
+
+_log = Logger()
+
+DEFAULT_PORT: Final = 1357
+PORT_FILE_SIZE_LIMIT: Final = 64
+DAY: Final = 86_400.0
+
+
+class Options(UsageOptions):
+    """What ``--help`` explains."""
+
+    synopsis = "[options]"
+    longdesc = """A relay for MessageU v2: it registers users, hands out their public keys and
+    keeps their encrypted messages until they are fetched. It runs until it is sent SIGTERM or
+    SIGINT; then it finishes what it is answering."""
+
+    optParameters: ClassVar[list[list[Any]]] = [
+        [
+            "port-file",
+            None,
+            "myport.info",
+            (
+                "File that holds the TCP port as decimal text; used when no endpoint is given. "
+                f"If it is missing or invalid, the port is {DEFAULT_PORT}."
+            ),
+        ],
+        [
+            "database",
+            "d",
+            "defensive.db",
+            "SQLite file that keeps users and messages; made when it is missing.",
+        ],
+        [
+            "expire-after",
+            None,
+            None,
+            "Days after which a message that nobody has fetched is deleted. [default: never]",
+            float,
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["endpoints"] = []
+
+    def opt_endpoint(self, description: str) -> None:
+        """Twisted server endpoint to listen on, such as tcp:1357:interface=127.0.0.1; may be
+        given several times. [default: tcp: and the port of the port file]"""
+        self["endpoints"].append(description)
+
+    opt_e = opt_endpoint
+
+    def postOptions(self) -> None:
+        """Check what can be checked without touching anything."""
+        days = self["expire-after"]
+        if days is not None and not 0 < days < float("inf"):
+            raise UsageError("--expire-after wants a number of days above 0")
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:  # noqa: ANN401
+    """The relay that the options describe. It touches no port and no database yet.
+
+    This runs before a daemon forks and before ``--rundir``, so that paths are made absolute here.
+
+    :raises UsageError: for an endpoint that makes no sense.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    clock = cast(IReactorTime, reactor)
+    descriptions = options["endpoints"] or [f"tcp:{read_port(Path(options['port-file']))}"]
+    try:
+        doors = [Door(text, serverFromString(reactor, text)) for text in descriptions]
+    except (ValueError, TypeError, LookupError) as error:
+        raise UsageError(f"not an endpoint: {error}") from None
+    days = options["expire-after"]
+    return RelayService(
+        doors,
+        SqliteStore(Path(options["database"]).absolute(), reactor, now=time.time),
+        clock,
+        Limits(),
+        None if days is None else Expiry(days * DAY, time.time),
+    )
+
+
+def read_port(path: Path) -> int:
+    """The port in a port file, or the default with a warning in the log when there is none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(PORT_FILE_SIZE_LIMIT).decode("ascii").strip()
+        if text.isdigit() and 0 < int(text) < 65536:
+            return int(text)
+        reason = "it holds no port"
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except UnicodeDecodeError:
+        reason = "it holds no port"
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+    _log.warn(
+        "{path}: {reason}; the port is {port}", path=str(path), reason=reason, port=DEFAULT_PORT
+    )
+    return DEFAULT_PORT
