@@ -83,7 +83,7 @@ class UserName:
 
         :raises InvalidValue: when it cannot be registered.
         """
-        return cls(text.encode("utf-8", "surrogateescape"))
+        return cls(text.encode("utf-8", "surrogatepass"))
 
     def __str__(self) -> str:
         return self.raw.decode("ascii")

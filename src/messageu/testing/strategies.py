@@ -65,9 +65,10 @@ def client_ids() -> st.SearchStrategy[ClientId]:
 
 def user_names() -> st.SearchStrategy[UserName]:
     """Any name that can be registered, the longest too."""
-    return st.text(_PRINTABLE.decode(), min_size=1, max_size=NAME_SIZE_LIMIT).map(
-        UserName.from_text
-    )
+    characters = st.sampled_from(_PRINTABLE.decode())
+    longest = characters.map(lambda character: character * NAME_SIZE_LIMIT)
+    shorter = st.text(characters, min_size=1, max_size=NAME_SIZE_LIMIT)
+    return (shorter | longest).map(UserName.from_text)
 
 
 def public_keys() -> st.SearchStrategy[PublicKey]:

@@ -102,11 +102,18 @@ class Parser(Generic[Event]):
             return self._advance()
         except RemoteProtocolError as error:
             if error.fatal:
-                self._failure = str(error)
-                self._buffer = bytearray()
-                self._frame = self._items = None
-                self._skip = self._left = 0
+                self._fail(str(error))
             raise
+
+    def close(self) -> None:
+        """Give up: drop what is stored, and whatever still comes."""
+        self._fail("the parser is closed")
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+        self._buffer = bytearray()
+        self._frame = self._items = None
+        self._skip = self._left = 0
 
     def _advance(self) -> Event | NeedData:
         if self._skip:

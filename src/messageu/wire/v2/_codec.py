@@ -54,7 +54,10 @@ class RequestCodec:
         body = REQUESTS.get(code)
         if body is None:
             return Skipped(size, RemoteProtocolError("an unknown code", fatal=False))
-        if size < body.min_size or (body.max_size is not None and size > body.max_size):
+        max_size = body.max_size
+        if max_size is None:
+            max_size = body.min_size + self.content_limit
+        if not body.min_size <= size <= max_size:
             raise RemoteProtocolError("a size that the code cannot have", fatal=True)
         return Whole(size, partial(_request, ClientId(client_id), version, body))
 
@@ -87,6 +90,8 @@ class ResponseCodec:
             case ResponseCode.GENERAL_ERROR:
                 return Skipped(size, GeneralError())
             case ResponseCode.CLIENTS_LIST:
+                if size % fields.LISTED_CLIENT_SIZE:
+                    raise RemoteProtocolError("a size that the code cannot have", fatal=True)
                 return Items(size, 0, _read_listed_head, EndOfClients())
             case ResponseCode.WAITING_MESSAGES:
                 return Items(

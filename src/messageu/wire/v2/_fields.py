@@ -55,6 +55,18 @@ def checked_type(number: int) -> int:
 
     :raises LocalProtocolError: when it cannot.
     """
+    return _checked_byte(number, "a message type is one byte")
+
+
+def checked_version(number: int) -> int:
+    """The version again, when a byte can hold it.
+
+    :raises LocalProtocolError: when it cannot.
+    """
+    return _checked_byte(number, "a version is one byte")
+
+
+def _checked_byte(number: int, complaint: str) -> int:
     if not 0 <= number <= 255:
-        raise LocalProtocolError("a message type is one byte")
+        raise LocalProtocolError(complaint)
     return number

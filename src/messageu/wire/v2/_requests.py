@@ -177,6 +177,9 @@ class Request:
         """
         payload = self.body.encode()
         header = fields.REQUEST_HEADER.pack(
-            self.client_id.raw, self.version, self.body.code, len(payload)
+            self.client_id.raw,
+            fields.checked_version(self.version),
+            self.body.code,
+            len(payload),
         )
         return header + payload
