@@ -101,8 +101,8 @@ class Delivery:
     def flushed(self, horizon: int) -> None:
         """The kernel has the whole answer.
 
-        :param horizon: bytes that the client is known to have sent before this moment: what was
-            received, and what waits in the kernel. A request that begins before it is no reply.
+        :param horizon: bytes that the client is known to have sent before the last piece of the
+            answer went. A request that begins before it cannot be a reply.
         """
         self._horizon = horizon
         self._machine.flush()
@@ -110,8 +110,8 @@ class Delivery:
     def heard(self, offset: int, unacknowledged: int | None) -> None:
         """A request came that began at ``offset`` in what the client has sent.
 
-        It proves the arrival if none of its bytes was there when the answer had left, and the
-        client's kernel has acknowledged the whole answer.
+        It proves the arrival if none of its bytes was there before the last piece of the answer
+        went, and the client's kernel has acknowledged the whole answer.
         """
         if offset >= self._horizon and unacknowledged in (0, None):
             self._machine.prove()

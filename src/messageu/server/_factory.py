@@ -38,7 +38,10 @@ class Pseudonyms:
 
 
 class RelayFactory(ServerFactory):
-    """Makes a :class:`RelayProtocol` for each connection that the limits admit."""
+    """Makes a :class:`RelayProtocol` for each connection that the limits admit.
+
+    :ivar exchange: what the connections to come will share.
+    """
 
     noisy = False
 
@@ -47,7 +50,7 @@ class RelayFactory(ServerFactory):
         self._clock = clock
         self._connections: set[RelayProtocol] = set()
         self._all_gone: Deferred[None] | None = None
-        self._exchange = Exchange(
+        self.exchange = Exchange(
             postmaster=Postmaster(store, limits, clock),
             limits=limits,
             clock=clock,
@@ -68,7 +71,7 @@ class RelayFactory(ServerFactory):
         """A protocol for a new connection, or None: it is refused, and closed at once."""
         address = str(getattr(addr, "host", addr))
         if self._all_gone is not None or not self._limits.admit(address):
-            _log.debug("{peer} is refused", peer=self._exchange.peer_name(address))
+            _log.debug("{peer} is refused", peer=self.exchange.peer_name(address))
             return None
 
         def gone(connection: RelayProtocol) -> None:
@@ -76,7 +79,7 @@ class RelayFactory(ServerFactory):
             self._connections.discard(connection)
             self._see_off()
 
-        connection = RelayProtocol(self._exchange, address, gone)
+        connection = RelayProtocol(self.exchange, address, gone)
         self._connections.add(connection)
         return connection
 

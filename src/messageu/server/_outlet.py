@@ -30,6 +30,7 @@ class Outlet:
         "_clock",
         "_emptied",
         "_ended",
+        "_leaving",
         "_moved",
         "_reading",
         "_registered",
@@ -53,6 +54,7 @@ class Outlet:
         self._emptied = emptied
         self._stream: Stream | None = None
         self._ended: Deferred[None] | None = None
+        self._leaving: Callable[[], None] = _nothing
         self._reading = False
         self._registered = False
         self.unsent = 0
@@ -67,13 +69,16 @@ class Outlet:
         self._transport.write(data)
         self._moved(self.unsent)
 
-    def stream(self, stream: Stream) -> Deferred[None]:
+    def stream(self, stream: Stream, leaving: Callable[[], None]) -> Deferred[None]:
         """Write an answer piece by piece, each when the one before has left.
 
         Fires when all of it has left. It fails when a piece cannot be read, and does nothing
         more after :meth:`close`.
+
+        :param leaving: is called when the last piece is about to go.
         """
         self._stream = stream
+        self._leaving = leaving
         self._ended = ended = Deferred[None]()
         self._register()  # if it is, the stream begins when what was written before has left
         return ended
@@ -112,8 +117,11 @@ class Outlet:
 
     def _write_chunk(self, chunk: bytes) -> None:
         self._reading = False
-        if self._stream is not None:
-            self.write(chunk)
+        if self._stream is None:
+            return
+        if self._stream.exhausted:
+            self._leaving()
+        self.write(chunk)
 
     def _break_off(self, failure: Failure) -> None:
         self._reading = False
@@ -140,3 +148,7 @@ class Outlet:
         if self._registered:
             self._registered = False
             self._transport.unregisterProducer()
+
+
+def _nothing() -> None:
+    """Until there is something to do."""

@@ -83,6 +83,7 @@ class RelayProtocol(Protocol):
         self._barrier: _Barrier | None = None
         self._turn: Deferred[DeferredSemaphore] | None = None
         self._delivery: Delivery | None = None
+        self._horizon = 0
 
     # What the transport tells.
 
@@ -280,13 +281,21 @@ class RelayProtocol(Protocol):
             self._delivery = stream.delivery
             if self._input_ended:
                 stream.delivery.input_ended(self._probe.unacknowledged())
-        sent = self._outlet.stream(stream)
+        sent = self._outlet.stream(stream, self._look_at_horizon)
         sent.addCallback(lambda _: self._end_stream(stream, place))
         sent.addErrback(self._break_off)
 
+    def _look_at_horizon(self) -> None:
+        # A quick client's reply is there before we hear that the answer has left. So what counts
+        # is what was there before the last piece went; that the client had not sent a request
+        # blindly is shown by its acknowledgement, which such a request cannot carry.
+        self._horizon = self._parser.received + (self._probe.unread() or 0)
+
     def _end_stream(self, stream: Stream, place: Place) -> None:
         if stream.delivery is not None:
-            stream.delivery.flushed(self._parser.received + (self._probe.unread() or 0))
+            if self._probe.unread() is None:  # nor is there an acknowledgement to be seen
+                self._look_at_horizon()
+            stream.delivery.flushed(self._horizon)
         self._fill(place, b"")
 
     def _break_off(self, failure: Failure) -> None:

@@ -115,7 +115,7 @@ class RelayService(Service):
 
     def _listen(self) -> None:
         self._limits.lower_connections(descriptors_for(self._limits.connection_limit))
-        self._ports = ports = []
+        self._ports = ports = list[IListeningPort]()
         for door in self._doors:
             bound: Deferred[IListeningPort] = door.endpoint.listen(self._factory)
             bound.addCallbacks(ports.append, self._keep_failure, errbackArgs=(door,))
