@@ -1,0 +1,32 @@
+"""The defaults and options that docs/operations.md tells are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from attrs import asdict
+from twisted.trial.unittest import SynchronousTestCase
+
+from messageu.server import LimitSettings
+from messageu.tap import Options
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "operations.md"
+
+
+class DocumentTests(SynchronousTestCase):
+    """docs/operations.md."""
+
+    def test_limits_are_told(self) -> None:
+        """Every limit stands there with its default, in the order of the code."""
+        text = DOCUMENT.read_text("utf-8").partition("\n## Limits\n")[2]
+        told = re.findall(r"^\| `(\w+)` \| ([0-9.]+) \|", text, re.MULTILINE)
+        expected = [(name, f"{value:g}") for name, value in asdict(LimitSettings()).items()]
+        self.assertEqual([(name, f"{float(value):g}") for name, value in told], expected)
+
+    def test_options_are_told(self) -> None:
+        """Every option of the relay stands there, and none that it does not know."""
+        text = DOCUMENT.read_text("utf-8").partition("\n## As a daemon\n")[0]
+        told = re.findall(r"^\| `--([\w-]+)`", text, re.MULTILINE)
+        known = {name.rstrip("=") for name in Options().longOpt}
+        self.assertEqual(set(told), known - {"help", "version"})
