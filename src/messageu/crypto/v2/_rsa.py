@@ -32,7 +32,7 @@ PRIVATE_KEY_SIZE_LIMIT: Final = 1024
 _ALGORITHM: Final = DerSequence([DerObjectId(RSA.oid), DerNull()]).encode()
 """The AlgorithmIdentifier of an RSA key."""
 
-_MALFORMED: Final = (ValueError, IndexError, TypeError)
+_MALFORMED: Final = (ValueError, IndexError)
 """What the library raises for DER that it cannot read."""
 
 
@@ -100,10 +100,10 @@ def wrap(public_key: PublicKey, key: SymmetricKey) -> bytes:
 
 def _public_numbers(der: bytes) -> RSA.RsaKey:
     """Read a SubjectPublicKeyInfo. Raises one of ``_MALFORMED`` for anything else."""
-    algorithm, bits = _items(der, 2)
+    algorithm, bits = cast("Iterable[Any]", DerSequence().decode(der, strict=True, nr_elements=2))
     if algorithm != _ALGORITHM:
         raise ValueError("not an RSA key")
-    modulus, exponent = _items(DerBitString().decode(bits).value, 2)
+    modulus, exponent = _numbers(DerBitString().decode(bits).value, 2)
     _check_public(modulus, exponent)
     return RSA.construct((modulus, exponent))
 
@@ -116,22 +116,22 @@ def _private_numbers(der: bytes) -> RSA.RsaKey:
     oid, encoded, _ = PKCS8.unwrap(der)
     if oid != RSA.oid:
         raise ValueError("not an RSA key")
-    version, modulus, exponent, d, p, q, *_ = _items(encoded, 9)
+    version, modulus, exponent, d, p, q, *_ = _numbers(encoded, 9)
     _check_public(modulus, exponent)
     if version != 0 or p <= 1 or q <= 1:
         raise ValueError("not a key of two primes")
     return RSA.construct((modulus, exponent, d, p, q))
 
 
-def _items(der: bytes, count: int) -> list[Any]:
-    """The items of a DER sequence: numbers, and the DER of what is none."""
-    decoded = DerSequence().decode(der, strict=True, nr_elements=count)
-    return list(cast("Iterable[Any]", decoded))
+def _numbers(der: bytes, count: int) -> list[int]:
+    """The numbers of which a DER sequence consists."""
+    decoded = DerSequence().decode(der, strict=True, nr_elements=count, only_ints_expected=True)
+    return list(cast("Iterable[int]", decoded))  # the library's types do not say that it is one
 
 
 def _check_public(modulus: int, exponent: int) -> None:
-    """What the library does not look at; it checks the range of e and their common divisor."""
-    if modulus <= 0 or modulus.bit_length() != MODULUS_BITS:
+    """What the library does not look at: it asks for 1 < e < n without a common divisor."""
+    if modulus.bit_length() != MODULUS_BITS:
         raise ValueError("not a modulus of 1024 bits")
     if not modulus & exponent & 1:
         raise ValueError("an even modulus or exponent")
