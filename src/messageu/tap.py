@@ -74,7 +74,7 @@ class Options(UsageOptions):
             raise UsageError("--expire-after wants a number of days above 0")
 
 
-def makeService(options: Options, reactor: Any = None) -> IService:  # noqa: ANN401
+def makeService(options: Options, reactor: Any = None) -> IService:
     """The relay that the options describe. It touches no port and no database yet.
 
     This runs before a daemon forks and before ``--rundir``, so that paths are made absolute here.

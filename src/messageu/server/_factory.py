@@ -61,7 +61,7 @@ class RelayFactory(ServerFactory):
         self._deadlines = LoopingCall(self.check_deadlines)
         self._deadlines.clock = clock
 
-    def doStart(self) -> None:  # noqa: N802 - Twisted's name
+    def doStart(self) -> None:
         """Begin to look after deadlines, with the first port."""
         super().doStart()  # type: ignore[no-untyped-call]
         if not self._deadlines.running:
