@@ -7,9 +7,10 @@ from typing import Any
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.components import proxyForInterface
 from zope.interface.verify import verifyObject
 
-from messageu.model import NOBODY, ClientId, PublicKey, UserName
+from messageu.model import NOBODY, ClientId, Envelope, PublicKey, UserName
 from messageu.server import Limits, LimitSettings, RelayFactory, RelayProtocol
 from messageu.store import IMailboxStore, MemoryStore, Span
 from messageu.testing.transport import Faults, HalfCloseableRecorder, Line
@@ -27,6 +28,28 @@ def answers_in(data: bytes) -> list[v2.ResponseEvent]:
         events.append(event)
     assert not parser.mid_frame, "the answers end in the middle of a frame"
     return events
+
+
+class SlowStore(proxyForInterface(IMailboxStore, "store")):
+    """A store whose ``put`` answers when the test says so.
+
+    :ivar waiting: the sends that were not answered yet.
+    """
+
+    def __init__(self, store: IMailboxStore) -> None:
+        super().__init__(store)
+        self.waiting: list[tuple[Envelope, Deferred[Any]]] = []
+
+    def put(self, envelope: Envelope) -> Deferred[Any]:
+        """Wait."""
+        answer: Deferred[Any] = Deferred()
+        self.waiting.append((envelope, answer))
+        return answer
+
+    def finish(self, number: int) -> None:
+        """Do one of the sends now, and answer it."""
+        envelope, answer = self.waiting.pop(number)
+        self.store.put(envelope).chainDeferred(answer)
 
 
 @frozen
@@ -79,9 +102,7 @@ class MemoryRelay:
     def waiting(self, client_id: ClientId) -> list[bytes]:
         """The contents of what waits for a client; they go on waiting."""
         lease = _result(self.store.lease(client_id, 10**6, 10**9))
-        contents = _result(
-            self.store.read([Span(m.sequence, size=m.size) for m in lease.messages])
-        )
+        contents = _result(self.store.read([Span(m.sequence, size=m.size) for m in lease.messages]))
         _result(self.store.release(lease))
         return list(contents)
 
@@ -98,14 +119,19 @@ class MemoryClient:
     ) -> None:
         self.relay = relay
         self.side = HalfCloseableRecorder()
-        self.line = Line(
-            self.side, protocol, from_client=from_client, from_server=from_server
-        )
+        self.line = Line(self.side, protocol, from_client=from_client, from_server=from_server)
 
     def send(self, *data: bytes) -> None:
         """Put bytes onto the line, and let everything happen that follows at once."""
         for piece in data:
             self.line.client.write(piece)
+        self.line.run()
+
+    def wait(self, seconds: int) -> None:
+        """Let time pass, a little at a time, and everything happen that it brings."""
+        for _ in range(seconds * 10):
+            self.line.run()
+            self.relay.clock.advance(0.1)
         self.line.run()
 
     def ask(self, body: v2.RequestBody, client_id: ClientId = NOBODY) -> list[v2.ResponseEvent]:

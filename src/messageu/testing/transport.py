@@ -68,6 +68,7 @@ class LineEnd:
         self._inbox = bytearray()
         self._delivered = 0
         self._producer: IPullProducer | None = None
+        self._aborting = False  # abortConnection was called
         self._closing = False  # loseConnection was called
         self._half_closing = False  # loseWriteConnection was called
         self._output_over = False  # the FIN has left
@@ -99,10 +100,8 @@ class LineEnd:
         self._half_closing = True
 
     def abortConnection(self) -> None:
-        """Reset."""
-        if not self.closed:
-            self._die(ConnectionAborted())
-            self.other._receive_reset()
+        """Reset, as soon as the line moves."""
+        self._aborting = True
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Ask this one for more whenever everything has left. There are pull producers only."""
@@ -175,6 +174,10 @@ class LineEnd:
     def _leave(self) -> bool:
         if self.closed:
             return False
+        if self._aborting:
+            self._die(ConnectionAborted())
+            self.other._receive_reset()
+            return True
         moved = bytes(self._buffer[: max(0, self.faults.window - len(self._kernel))])
         if moved and self._error is not None:  # only who writes learns of it
             self._die(self._error)
@@ -226,7 +229,7 @@ class LineEnd:
         return bool(piece)
 
     def _read(self) -> bool:
-        if self.closed or not self._reading or self._input_told:
+        if self.closed or self._aborting or not self._reading or self._input_told:
             return False
         if self._inbox:
             data = bytes(self._inbox[:RECEIVE_SIZE])

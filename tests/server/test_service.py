@@ -1,0 +1,174 @@
+"""The relay as a service: how it starts, fails to, and stops."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from messageu.model import Envelope, PublicKey, UserName
+from messageu.server import Door, Expiry, Limits, RelayService, StartFailed
+from messageu.server._service import EXPIRY_INTERVAL, SPARE_DESCRIPTORS, descriptors_for
+from messageu.store import MemoryStore, StoreUnavailable, StoreUnusable
+
+
+class BrokenDoor:
+    """An endpoint whose port cannot be had."""
+
+    def listen(self, _: object) -> Deferred[Any]:
+        """Fail."""
+        return fail(CannotListenError("127.0.0.1", 1, OSError(98, "Address already in use")))
+
+
+class ServiceTests(SynchronousTestCase):
+    """The service on a reactor in memory."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.store = MemoryStore(now=self.reactor.seconds)
+        self.stderr = io.StringIO()
+        self.patch(sys, "__stderr__", self.stderr)
+
+    def make(self, *doors: Door, expiry: Expiry | None = None) -> RelayService:
+        """A service with a door, or with these."""
+        door = Door("tcp:1357", serverFromString(self.reactor, "tcp:1357"))
+        return RelayService(doors or (door,), self.store, self.reactor, Limits(), expiry or None)
+
+    def test_twistd(self) -> None:
+        """Under twistd the port is bound before the store is opened, and once."""
+        service = self.make()
+        service.privilegedStartService()
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [1357])
+        self.assertFalse(self.store.is_open)
+        service.startService()
+        self.assertTrue(self.store.is_open)
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+
+    def test_twist(self) -> None:
+        """Under twist, which knows no privileged start, it is bound with the rest."""
+        self.make().startService()
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+
+    def test_several_doors(self) -> None:
+        """It listens at each of its doors."""
+        doors = [Door(text, serverFromString(self.reactor, text)) for text in ("tcp:1", "tcp:2")]
+        self.make(*doors).startService()
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [1, 2])
+
+    def test_stop(self) -> None:
+        """When it stops, the store is closed last, and no timer is left."""
+        service = self.make(expiry=Expiry(10.0, self.reactor.seconds))
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertFalse(self.store.is_open)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_before_start(self) -> None:
+        """A service that never started stops."""
+        self.successResultOf(self.make().stopService())
+
+    def test_stop_waits_for_connections(self) -> None:
+        """The store stays open until the last connection is gone."""
+        service = self.make()
+        service.startService()
+        gone: Deferred[None] = Deferred()
+        self.patch(service._factory, "drain", lambda: gone)
+        stopped = service.stopService()
+        self.assertNoResult(stopped)
+        self.assertTrue(self.store.is_open)
+        gone.callback(None)
+        self.successResultOf(stopped)
+        self.assertFalse(self.store.is_open)
+
+    def test_port_in_use(self) -> None:
+        """A port that cannot be had is one line and an exit with 1."""
+        door = Door("tcp:1357", BrokenDoor())
+        for start in ("privilegedStartService", "startService"):
+            exit_ = self.assertRaises(SystemExit, getattr(self.make(door), start))
+            self.assertEqual(exit_.code, 1)
+            self.assertEqual(
+                self.stderr.getvalue(),
+                "messageu: cannot listen on tcp:1357: [Errno 98] Address already in use\n",
+            )
+            self.stderr.truncate(0)
+            self.stderr.seek(0)
+
+    def test_unusable_store(self) -> None:
+        """So is a store that cannot be opened."""
+
+        def refuse(_: MemoryStore) -> None:
+            raise StoreUnusable("it is not a database")
+
+        self.patch(MemoryStore, "open", refuse)
+        self.assertEqual(self.assertRaises(SystemExit, self.make().startService).code, 1)
+        self.assertEqual(self.stderr.getvalue(), "messageu: it is not a database\n")
+
+    def test_failure_in_a_daemon(self) -> None:
+        """In the child of a daemon a failure is an ordinary exception, for the parent to hear."""
+        service = self.make(Door("tcp:1357", BrokenDoor()))
+        self.patch(os, "getpid", lambda: -1)
+        error = self.assertRaises(StartFailed, service.privilegedStartService)
+        self.assertIn("cannot listen on tcp:1357", str(error))
+        self.assertEqual(self.stderr.getvalue(), "")
+
+    def test_expiry(self) -> None:
+        """Mail that has waited for too long is deleted at the start and every hour."""
+        self.store.open()
+        anna = self.successResultOf(self.store.register(UserName(b"a"), PublicKey(bytes(160))))
+        service = self.make(expiry=Expiry(EXPIRY_INTERVAL * 1.5, self.reactor.seconds))
+        service.startService()
+        self.successResultOf(self.store.put(Envelope(anna, anna, 3, b"old")))
+
+        def waiting() -> int:
+            lease = self.successResultOf(self.store.lease(anna, 10, 1000))
+            self.successResultOf(self.store.release(lease))
+            return len(lease.messages)
+
+        self.reactor.advance(EXPIRY_INTERVAL)
+        self.assertEqual(waiting(), 1)
+        self.reactor.advance(EXPIRY_INTERVAL)
+        self.assertEqual(waiting(), 0)
+
+    def test_expiry_fails(self) -> None:
+        """When old mail cannot be deleted, it is tried again an hour later."""
+        results = [fail(StoreUnavailable("full")), succeed(3)]
+        self.patch(MemoryStore, "expire", lambda *_: results.pop(0))
+        self.make(expiry=Expiry(1.0, self.reactor.seconds)).startService()
+        self.assertEqual(len(results), 1)
+        self.reactor.advance(EXPIRY_INTERVAL)
+        self.assertEqual(results, [])
+
+
+class DescriptorTests(SynchronousTestCase):
+    """How many connections the system allows."""
+
+    def set_hard_limit(self, hard: int) -> list[tuple[int, int]]:
+        """Pretend that there is such a limit; the limits that are then set."""
+        calls: list[tuple[int, int]] = []
+        self.patch(descriptors_for.__globals__["resource"], "getrlimit", lambda _: (10, hard))
+        self.patch(
+            descriptors_for.__globals__["resource"],
+            "setrlimit",
+            lambda _, limits: calls.append(limits),
+        )
+        return calls
+
+    def test_enough(self) -> None:
+        """The soft limit is raised to the hard one, which is enough."""
+        calls = self.set_hard_limit(20_000)
+        self.assertEqual(descriptors_for(10_000), 10_000)
+        self.assertEqual(calls, [(20_000, 20_000)])
+
+    def test_too_few(self) -> None:
+        """When the hard limit is too low, there are fewer connections, but at least one."""
+        self.set_hard_limit(1024)
+        self.assertEqual(descriptors_for(10_000), 1024 - SPARE_DESCRIPTORS)
+        self.set_hard_limit(10)
+        self.assertEqual(descriptors_for(10_000), 1)
