@@ -90,7 +90,7 @@ def bring_up_to_date(directory: Path, *, lowest: bool) -> None:
 
 def make_environment(directory: Path) -> None:
     """Make an environment that has pip, also where Python came without ensurepip."""
-    if directory.exists() and not (directory / "pyvenv.cfg").exists():
+    if directory.exists() and not is_environment(directory):
         raise BootstrapError(f"{directory} is there and is no virtual environment: remove it")
     shutil.rmtree(directory, ignore_errors=True)
     if has_ensurepip() and run_venv(directory).returncode == 0:
@@ -101,6 +101,12 @@ def make_environment(directory: Path) -> None:
         raise BootstrapError(f"no virtual environment: {telling_line(made.stdout + made.stderr)}")
     library = sysconfig.get_path("purelib", "venv", {"base": str(directory)})
     run_pip(find_pip(), [*WHEELS_ONLY, "--target", library, "pip"])
+
+
+def is_environment(directory: Path) -> bool:
+    """Whether a directory is a virtual environment, or one that was interrupted at its start."""
+    names = {path.name for path in directory.iterdir()}
+    return "pyvenv.cfg" in names or names <= {"bin", "include", "lib", "lib64"}
 
 
 def has_ensurepip() -> bool:
