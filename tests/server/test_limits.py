@@ -70,6 +70,11 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual((self.first.told, self.second.told, self.third.told), ([], ["abort"], []))
         self.assertEqual(self.limits.output_bytes, 700)
 
+    def test_one_reader_too_slow(self) -> None:
+        """Who alone has more than all may have is aborted."""
+        self.limits.hold_output(self.first, 1001)
+        self.assertEqual(self.first.told, ["abort"])
+
     def test_nothing_remains(self) -> None:
         """When everybody is gone, nothing is held."""
         for holder in (self.first, self.second):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from unittest import mock
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import INegotiated
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides
 
 from messageu.model import NOBODY, ClientId, Envelope, ListedClient, UserName
-from messageu.store import DirectoryPage, Lease, MemoryStore, StoreUnavailable
+from messageu.server._probe import BlindProbe
+from messageu.store import Directory, DirectoryPage, Lease, MemoryStore, StoreUnavailable
 from messageu.testing.transport import Faults
 from messageu.wire import v2
 
@@ -396,6 +401,75 @@ class FailingStoreTests(SynchronousTestCase):
         client.send(v2.Request(anna, v2.ListClients()).encode())
         self.assertTrue(client.line.server.closed)
         self.assertEqual(bytes(client.side.received), b"")
+
+    def test_directory_too_large(self) -> None:
+        """A directory that no header can announce is refused, and the log says so."""
+        relay = MemoryRelay()
+        anna = relay.register("anna")
+        client = relay.dial()
+        huge = Directory(anna, 2**32 // 271 + 1, 1)
+        self.patch(MemoryStore, "directory", lambda *_: succeed(huge))
+        self.assertEqual(client.ask(v2.ListClients(), anna), ERROR)
+
+    def test_bug_in_an_answer(self) -> None:
+        """Whatever goes wrong in the middle of an answer, the connection is aborted, and the log
+        has it."""
+        relay = MemoryRelay()
+        anna = relay.register("anna")
+        relay.send(anna, anna)
+        client = relay.dial()
+        self.patch(MemoryStore, "read", lambda *_: 1 / 0)
+        client.send(v2.Request(anna, v2.FetchMessages()).encode())
+        self.assertTrue(client.line.server.closed)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_lease_cannot_be_ended(self) -> None:
+        """Mail that cannot be deleted comes again, and the log says so if that is a bug."""
+        for failure, logged in ((StoreUnavailable("full"), 0), (ZeroDivisionError(), 1)):
+            relay = MemoryRelay()
+            anna = relay.register("anna")
+            relay.send(anna, anna)
+            client = relay.dial()
+            with mock.patch.object(MemoryStore, "settle", lambda *_, f=failure: fail(f)):
+                client.ask(v2.FetchMessages(), anna)
+                client.ask(v2.ListClients(), anna)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
+            self.assertEqual(len(relay.waiting(anna)), 1)
+
+
+class TlsTests(SynchronousTestCase):
+    """Connections of which the kernel cannot tell."""
+
+    def setUp(self) -> None:
+        self.relay = MemoryRelay()
+        self.relay.factory.exchange = evolve(
+            self.relay.factory.exchange, probe_of=lambda _: BlindProbe()
+        )
+        self.anna = self.relay.register("anna")
+        self.relay.send(self.anna, self.anna)
+        self.client = self.relay.dial()
+        alsoProvides(self.client.line.server, INegotiated)
+
+    def test_asks_again(self) -> None:
+        """A request that had not come when the answer went is a proof."""
+        self.client.ask(v2.FetchMessages(), self.anna)
+        self.assertEqual(len(self.relay.waiting(self.anna)), 1)
+        self.client.ask(v2.ListClients(), self.anna)
+        self.assertEqual(self.relay.waiting(self.anna), [])
+
+    def test_closes(self) -> None:
+        """A close proves nothing there."""
+        self.client.ask(v2.FetchMessages(), self.anna)
+        self.client.line.client.loseConnection()
+        self.client.wait(1)
+        self.assertTrue(self.client.line.server.closed)
+        self.assertEqual(len(self.relay.waiting(self.anna)), 1)
+
+    def test_not_to_be_trusted(self) -> None:
+        """After a frame that cannot be trusted, both halves are closed: TLS has only both."""
+        self.client.send(header(601, 9))
+        self.assertEqual(self.client.take(), ERROR)
+        self.assertTrue(self.client.line.server.closed)
 
 
 class HalfCloseTests(SynchronousTestCase):

@@ -90,9 +90,8 @@ class Pool(Generic[Holder]):
             self._held.pop(holder, None)
 
     def moved(self, holder: Holder) -> None:
-        """This one has made progress: it goes to the end of the row."""
-        if holder in self._held:
-            self._held[holder] = self._held.pop(holder)
+        """This one, which holds some, has made progress: it goes to the end of the row."""
+        self._held[holder] = self._held.pop(holder)
 
     def first(self) -> Holder | None:
         """The one that has held bytes for longest without progress."""
@@ -212,12 +211,6 @@ class Limits:
         if self._output.full:
             self.hits["output_bytes"] += 1
             (self._output.first() or holder).abort()
-
-    def forget(self, holder: Evictable) -> None:
-        """This connection is gone, and holds nothing."""
-        self._incomplete.pop(holder, None)
-        self._input.hold(holder, 0)
-        self._output.hold(holder, 0)
 
     def may_register(self, address: str, now: float) -> bool:
         """Whether this address may register one more client now."""

@@ -53,7 +53,7 @@ class Outlet:
         self._moved = moved
         self._emptied = emptied
         self._stream: Stream | None = None
-        self._ended: Deferred[None] | None = None
+        self._ended: Deferred[None] = Deferred()
         self._leaving: Callable[[], None] = _nothing
         self._reading = False
         self._registered = False
@@ -108,7 +108,8 @@ class Outlet:
         if self._reading:
             return
         if stream.exhausted:
-            self._end()
+            self.close()
+            self._ended.callback(None)
             return
         self._reading = True
         chunk = Deferred.fromCoroutine(stream.next_chunk())
@@ -126,18 +127,8 @@ class Outlet:
     def _break_off(self, failure: Failure) -> None:
         self._reading = False
         if self._stream is not None:
-            self._end(failure)
-
-    def _end(self, failure: Failure | None = None) -> None:
-        self._stream = None
-        self._unregister()
-        ended, self._ended = self._ended, None
-        if ended is None:
-            return
-        if failure is None:
-            ended.callback(None)
-        else:
-            ended.errback(failure)
+            self.close()
+            self._ended.errback(failure)
 
     def _register(self) -> None:
         if not self._registered:

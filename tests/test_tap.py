@@ -1,0 +1,109 @@
+"""The options of the plugin, and the service that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from messageu.tap import DEFAULT_PORT, Options, makeService, read_port
+
+
+class OptionTests(SynchronousTestCase):
+    """What can be said on the command line."""
+
+    def parse(self, *words: str) -> Options:
+        """The options that these words make."""
+        options = Options()
+        options.parseOptions(words)
+        return options
+
+    def test_defaults(self) -> None:
+        """Without options there is a port file, a database, and nothing expires."""
+        options = self.parse()
+        self.assertEqual(options["port-file"], "myport.info")
+        self.assertEqual(options["database"], "defensive.db")
+        self.assertIsNone(options["expire-after"])
+        self.assertEqual(options["endpoints"], [])
+
+    def test_endpoints(self) -> None:
+        """Endpoints are kept in the order in which they are given."""
+        options = self.parse("--endpoint", "tcp:1", "-e", "tcp:2")
+        self.assertEqual(options["endpoints"], ["tcp:1", "tcp:2"])
+
+    def test_expire_after(self) -> None:
+        """A number of days above zero, and nothing else."""
+        self.assertEqual(self.parse("--expire-after", "0.5")["expire-after"], 0.5)
+        for days in ("0", "-1", "soon", "nan", "inf"):
+            self.assertRaises(UsageError, self.parse, "--expire-after", days)
+
+    def test_nothing_else(self) -> None:
+        """Words that mean nothing are refused."""
+        self.assertRaises(UsageError, self.parse, "--enpoint", "tcp:1")
+        self.assertRaises(UsageError, self.parse, "now")
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """The composition of a relay."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.reactor = MemoryReactorClock()
+        self.options = Options()
+
+    def start(self, *words: str) -> list[int]:
+        """The ports on which a relay with such options listens."""
+        self.options.parseOptions(["--database", str(self.folder / "defensive.db"), *words])
+        service = makeService(self.options, self.reactor)
+        self.assertEqual(list(self.folder.glob("*.db*")), [])
+        service.privilegedStartService()
+        return [server[0] for server in self.reactor.tcpServers]
+
+    def test_port_file(self) -> None:
+        """Without an endpoint it listens on the port of the port file."""
+        (self.folder / "port").write_text("4711\n")
+        self.assertEqual(self.start("--port-file", str(self.folder / "port")), [4711])
+
+    def test_endpoints(self) -> None:
+        """With endpoints it listens on them, and does not look for a port file."""
+        self.assertEqual(self.start("-e", "tcp:1", "-e", "tcp:2:interface=127.0.0.1"), [1, 2])
+
+    def test_no_endpoint(self) -> None:
+        """What is no endpoint is an error of usage."""
+        for words in ("nonsense", "tcp:", "tcp:x", "weird:1"):
+            self.options["endpoints"] = []
+            self.assertRaises(UsageError, self.start, "-e", words)
+
+
+class PortFileTests(SynchronousTestCase):
+    """What a port file may hold."""
+
+    def read(self, content: bytes | None) -> tuple[int, list[str]]:
+        """The port that is read, and the warnings about it."""
+        path = Path(self.mktemp())
+        if content is not None:
+            path.write_bytes(content)
+        with capturedLogs() as events:
+            port = read_port(path)
+        return port, [event["reason"] for event in events if event["log_level"] is LogLevel.warn]
+
+    def test_valid(self) -> None:
+        """A decimal number that can be a port, with white space around it."""
+        for content, port in ((b"1", 1), (b"4711", 4711), (b" 65535\r\n", 65535)):
+            self.assertEqual(self.read(content), (port, []))
+
+    def test_invalid(self) -> None:
+        """Anything else is warned about, and the port is the usual one."""
+        for content in (b"", b"0", b"65536", b"-1", b"1357 x", b"\xff", b"\xc2\xb2", b"9" * 5000):
+            self.assertEqual(self.read(content), (DEFAULT_PORT, ["it holds no port"]), content)
+
+    def test_missing(self) -> None:
+        """So is a file that is not there, or cannot be read."""
+        self.assertEqual(self.read(None), (DEFAULT_PORT, ["there is no such file"]))
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.assertEqual(read_port(folder), DEFAULT_PORT)
