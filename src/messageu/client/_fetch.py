@@ -1,0 +1,153 @@
+"""Fetching: v2 has no acknowledgement but the next request, so it is asked for until it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+
+from messageu.model import ClientId
+from messageu.wire import v2
+
+from ._errors import ClientError, FileNotSaved, RelayRefused
+from ._inbox import OVERSIZED, Fingerprint, LastAnswer, Opener, fingerprint
+from ._messages import Message, Sender, SentMessage, TooLarge
+from ._relay import Relay
+from ._session import ItemEvent
+
+ROUNDS_LIMIT: Final = 100
+"""Times that one fetch asks for messages. Some relays never delete."""
+
+NAMELESS_LIMIT: Final = 1_000
+NAMELESS_SIZE_LIMIT: Final = 32 * 1024 * 1024
+"""Messages that wait until the names of their senders are known, and the bytes of their content.
+Beyond that they are handed over without names."""
+
+OnMessage: TypeAlias = Callable[[Message], Awaitable[None] | None]
+
+
+@frozen
+class Fetched:
+    """What a fetch came to.
+
+    :ivar count: messages that were handed over.
+    :ivar all: False when more may be waiting: :data:`ROUNDS_LIMIT` was reached.
+    """
+
+    count: int
+    all: bool
+
+
+class Fetch:
+    """One fetch: rounds of 604 until an answer is empty, or the same again.
+
+    Each message is handed over when it is complete, so that an answer which breaks loses nothing
+    that had arrived. Only where a sender's name is not known do messages wait, in order, for the
+    end of the answer, when the relay can be asked.
+
+    :param learn_names: asks the relay for its list.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        asker: ClientId,
+        opener: Opener,
+        last_answer: LastAnswer,
+        learn_names: Callable[[], Awaitable[object]],
+        on_message: OnMessage,
+    ) -> None:
+        self._relay = relay
+        self._asker = asker
+        self._opener = opener
+        self._last_answer = last_answer
+        self._learn_names = learn_names
+        self._on_message = on_message
+        self._nameless: list[tuple[Fingerprint, SentMessage]] = []
+        self._nameless_size = 0
+        self._unsaved: str | None = None
+        self._arrived = 0
+        self._count = 0
+
+    async def run(self) -> Fetched:
+        """Fetch.
+
+        :raises FileNotSaved: when a file could not be written. All else was handed over, and the
+            relay, if it is one of ours, keeps the file.
+        :raises RelayError: when the relay did not answer. What had arrived was handed over.
+        """
+        for number in range(ROUNDS_LIMIT):
+            self._last_answer.begin()
+            self._arrived = 0
+            try:
+                await self._ask()
+            except RelayRefused:
+                if number:  # some say in this way that there is nothing
+                    return Fetched(self._count, True)
+                raise
+            same = self._last_answer.end()
+            if not self._arrived or (same and number):
+                return Fetched(self._count, True)
+        return Fetched(self._count, False)
+
+    async def _ask(self) -> None:
+        try:
+            await self._relay.ask(
+                self._asker, v2.FetchMessages(), v2.EndOfMessages, self._take_later
+            )
+        except ClientError:
+            await self._hand_over_nameless()
+            raise
+        if self._unsaved is not None:
+            # A request or a good-bye would tell the relay that all is well.
+            self._relay.abort()
+            await self._hand_over_nameless()
+            raise FileNotSaved(f"a received file cannot be saved: {self._unsaved}")
+        if self._nameless:
+            try:
+                await self._learn_names()
+            except ClientError:
+                pass  # then they have no names
+            finally:
+                await self._hand_over_nameless()
+
+    def _take_later(self, item: ItemEvent) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._take(item))
+
+    async def _take(self, item: ItemEvent) -> None:
+        self._arrived += 1
+        if not isinstance(item, v2.WaitingMessage):
+            await self._hand_over(OVERSIZED, TooLarge())
+            return
+        mark = fingerprint(item)
+        if self._last_answer.comes_again(mark):
+            return
+        try:
+            message = await self._opener.open(item)
+        except OSError as error:
+            self._unsaved = error.strerror
+            return
+        if self._nameless or message.sender.name is None:
+            self._nameless.append((mark, message))
+            self._nameless_size += len(item.content)
+            full = len(self._nameless) >= NAMELESS_LIMIT
+            if full or self._nameless_size >= NAMELESS_SIZE_LIMIT:
+                await self._hand_over_nameless()
+        else:
+            await self._hand_over(mark, message)
+
+    async def _hand_over_nameless(self) -> None:
+        waiting, self._nameless, self._nameless_size = self._nameless, [], 0
+        for mark, message in waiting:
+            client_id = message.sender.client_id
+            name = self._opener.keyring.peer(client_id).name
+            await self._hand_over(mark, evolve(message, sender=Sender(client_id, name)))
+
+    async def _hand_over(self, mark: Fingerprint, message: Message) -> None:
+        handed = self._on_message(message)
+        if handed is not None:
+            await handed
+        self._last_answer.note(mark)
+        self._count += 1
