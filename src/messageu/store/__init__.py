@@ -10,13 +10,17 @@ from ._interface import (
     StoreUnavailable,
     StoreUnusable,
 )
+from ._memory import MemoryStore
+from ._sqlite import SqliteStore
 
 __all__ = [
     "Directory",
     "DirectoryPage",
     "IMailboxStore",
     "Lease",
+    "MemoryStore",
     "Span",
+    "SqliteStore",
     "StoreError",
     "StoreUnavailable",
     "StoreUnusable",

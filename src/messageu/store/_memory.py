@@ -1,0 +1,223 @@
+"""The mailboxes in memory: a verified fake for tests of whatever uses a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from zope.interface import implementer
+
+from messageu.model import (
+    MESSAGE_ID_LIMIT,
+    ClientId,
+    Envelope,
+    ListedClient,
+    MessageId,
+    PublicKey,
+    Refusal,
+    StoredMessage,
+    UserName,
+)
+
+from ._interface import (
+    Directory,
+    DirectoryPage,
+    IMailboxStore,
+    Lease,
+    Span,
+    StoreError,
+    StoreUnavailable,
+)
+from ._leases import LeaseLedger
+from ._sqlite import random_client_id
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@frozen
+class _Client:
+    key: int
+    name: UserName
+    public_key: PublicKey
+
+
+@define
+class _Message:
+    envelope: Envelope
+    stored_at: float
+
+
+def _operation(
+    method: Callable[Concatenate[MemoryStore, P], R],
+) -> Callable[Concatenate[MemoryStore, P], Deferred[R]]:
+    """What a method returns or raises, in a Deferred; but only while the store is open."""
+
+    @wraps(method)
+    def operation(store: MemoryStore, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+        if not store.is_open:
+            return fail(StoreUnavailable("the store is not open"))
+        return execute(method, store, *args, **kwargs)
+
+    return operation
+
+
+@implementer(IMailboxStore)
+class MemoryStore:
+    """The mailboxes in memory. They outlive :meth:`close`, until the object is gone.
+
+    Every Deferred has fired when it is returned. The times of requests, which no operation
+    shows, are not kept.
+
+    :ivar is_open: whether operations are taken.
+    :param now: wall-clock seconds since the epoch, for times of arrival.
+    :param new_client_id: makes the id of a new client.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        new_client_id: Callable[[], ClientId] = random_client_id,
+    ) -> None:
+        self._now = now
+        self._new_client_id = new_client_id
+        self.is_open = False
+        self._clients: dict[ClientId, _Client] = {}
+        self._messages: dict[int, _Message] = {}
+        self._last_sequence = 0
+        self._leases = LeaseLedger()
+
+    def open(self) -> None:
+        """See :meth:`IMailboxStore.open`."""
+        self.is_open = True
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`IMailboxStore.close`."""
+        self._delete(self._leases.release_all())
+        self.is_open = False
+        return succeed(None)
+
+    @_operation
+    def register(self, name: UserName, public_key: PublicKey) -> ClientId | Refusal:
+        """See :meth:`IMailboxStore.register`."""
+        if any(client.name == name for client in self._clients.values()):
+            return Refusal.NAME_TAKEN
+        client_id = self._new_client_id()
+        if client_id in self._clients:
+            raise StoreError("the operation register failed")
+        self._clients[client_id] = _Client(len(self._clients) + 1, name, public_key)
+        return client_id
+
+    @_operation
+    def public_key(self, requester: ClientId, client_id: ClientId) -> PublicKey | Refusal:
+        """See :meth:`IMailboxStore.public_key`."""
+        if requester not in self._clients or client_id not in self._clients:
+            return Refusal.UNKNOWN_CLIENT
+        return self._clients[client_id].public_key
+
+    @_operation
+    def directory(self, requester: ClientId) -> Directory | Refusal:
+        """See :meth:`IMailboxStore.directory`."""
+        if requester not in self._clients:
+            return Refusal.UNKNOWN_CLIENT
+        return Directory(requester, len(self._clients) - 1, len(self._clients))
+
+    @_operation
+    def directory_page(self, directory: Directory, start: int, limit: int) -> DirectoryPage:
+        """See :meth:`IMailboxStore.directory_page`."""
+        rest = [
+            (client.key, ListedClient(client_id, client.name.raw))
+            for client_id, client in self._clients.items()
+            if start < client.key <= directory.last and client_id != directory.requester
+        ]
+        page = rest[:limit]
+        return DirectoryPage(
+            tuple(listed for _, listed in page),
+            page[-1][0] if len(rest) > len(page) else None,
+        )
+
+    @_operation
+    def put(self, envelope: Envelope) -> MessageId | Refusal:
+        """See :meth:`IMailboxStore.put`."""
+        if envelope.sender not in self._clients:
+            return Refusal.UNKNOWN_CLIENT
+        if envelope.recipient not in self._clients:
+            return Refusal.UNKNOWN_RECIPIENT
+        self._last_sequence += 1
+        self._messages[self._last_sequence] = _Message(envelope, self._now())
+        return _message_id(self._last_sequence)
+
+    @_operation
+    def lease(self, requester: ClientId, max_messages: int, max_bytes: int) -> Lease | Refusal:
+        """See :meth:`IMailboxStore.lease`."""
+        if requester not in self._clients:
+            return Refusal.UNKNOWN_CLIENT
+        messages: list[StoredMessage] = []
+        for message in self._waiting(requester):
+            max_bytes -= message.size
+            if messages and (len(messages) >= max_messages or max_bytes < 0):
+                break
+            messages.append(message)
+        number = self._leases.grant(message.sequence for message in messages)
+        return Lease(number, tuple(messages))
+
+    @_operation
+    def read(self, spans: Sequence[Span]) -> Sequence[bytes]:
+        """See :meth:`IMailboxStore.read`."""
+        pieces: list[bytes] = []
+        for span in spans:
+            message = self._messages.get(span.sequence)
+            end = span.offset + span.size
+            if message is None or end > len(message.envelope.content):
+                raise StoreError("there is no such piece of a message")
+            pieces.append(message.envelope.content[span.offset : end])
+        return pieces
+
+    @_operation
+    def settle(self, lease: Lease) -> None:
+        """See :meth:`IMailboxStore.settle`."""
+        self._delete(self._leases.settle(lease.number))
+
+    @_operation
+    def release(self, lease: Lease) -> None:
+        """See :meth:`IMailboxStore.release`."""
+        self._delete(self._leases.release(lease.number))
+
+    @_operation
+    def expire(self, before: float) -> int:
+        """See :meth:`IMailboxStore.expire`."""
+        gone, count = self._leases.expire(
+            sequence for sequence, message in self._messages.items() if message.stored_at < before
+        )
+        self._delete(gone)
+        return count
+
+    def _waiting(self, recipient: ClientId) -> Iterator[StoredMessage]:
+        for sequence, message in self._messages.items():
+            envelope = message.envelope
+            if envelope.recipient == recipient and not self._leases.is_doomed(sequence):
+                yield StoredMessage(
+                    sequence,
+                    _message_id(sequence),
+                    envelope.sender,
+                    envelope.type,
+                    len(envelope.content),
+                )
+
+    def _delete(self, sequences: Sequence[int]) -> None:
+        for sequence in sequences:
+            del self._messages[sequence]
+        # Nothing here fails half-way, so that nothing is ever undone.
+        self._leases.commit()
+
+
+def _message_id(sequence: int) -> MessageId:
+    return MessageId(sequence % MESSAGE_ID_LIMIT)
+
+
+def _closed() -> object:
+    return fail(StoreUnavailable("the store is not open"))

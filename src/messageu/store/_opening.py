@@ -1,0 +1,273 @@
+"""Opening a database before anybody uses it: lock, look, create, take over. Nothing is changed
+until it is known what there is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from twisted.logger import Logger
+
+from ._engine import BUSY_TIMEOUT, SqliteEngine
+from ._interface import StoreUnusable
+from ._schema import FOREIGN_VERSION, SCHEMA_VERSION, create_tables, create_views, read_versions
+from ._takeover import FOREIGN_TABLES, ForeignSchemaError, check_foreign, take_over
+
+DATABASE_MODE: Final = 0o600
+"""Of the database, its backups and its lock: in v2 a client's id is all that it takes to be it."""
+
+_MAGIC: Final = b"SQLite format 3\0"
+
+_MIGRATIONS: Final = {FOREIGN_VERSION: take_over}
+"""From an older version of the schema to the next one."""
+
+_log = Logger()
+
+
+class DatabaseLock:
+    """The lock on ``<database>.lock``, which the kernel lets go of when the process ends.
+
+    The file stays, as taking it away could lock somebody else out.
+
+    :raises StoreUnusable: when another process holds it, or it cannot be made.
+    """
+
+    def __init__(self, database: Path) -> None:
+        path = beside(database, ".lock")
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, DATABASE_MODE)
+        except OSError as error:
+            raise StoreUnusable(f"{path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise StoreUnusable(f"{database}: another server is using this database") from None
+
+    def release(self) -> None:
+        """Let another server in. Called once."""
+        os.close(self._descriptor)
+
+
+def open_database(path: Path, engine: SqliteEngine, now: Callable[[], float]) -> DatabaseLock:
+    """Make sure that a database of ours is at a path, and lock it.
+
+    :raises StoreUnusable: leaving what is there as it was.
+    """
+    _check_file(path)
+    lock = DatabaseLock(path)
+    try:
+        with _unusable(path):
+            version = _find_version(path)
+            if version is None:
+                _create(path, engine)
+            else:
+                _upgrade(path, engine, version, now)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def beside(database: Path, suffix: str) -> Path:
+    """The path of a file that goes with a database."""
+    return database.with_name(database.name + suffix)
+
+
+@contextmanager
+def _unusable(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the system, as one line about a database."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = _WHY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error))
+        raise StoreUnusable(f"{path}: {text}") from None
+    except OSError as error:
+        raise StoreUnusable(f"{path}: {error.strerror}") from None
+
+
+_WHY: Final = {
+    sqlite3.SQLITE_BUSY: "another process has locked this database",
+    sqlite3.SQLITE_CORRUPT: "this database is damaged",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_NOTADB: "this is not an SQLite database",
+    sqlite3.SQLITE_READONLY: "this database cannot be written",
+}
+"""What to tell an operator, by primary result code."""
+
+
+def _check_file(path: Path) -> None:
+    """What can be said without SQLite, which would make a file where there is none."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise StoreUnusable(f"{path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreUnusable(f"{path}: the folder {folder} cannot be written")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        raise StoreUnusable(f"{path}: this is a folder, not a database") from None
+    except OSError as error:
+        raise StoreUnusable(f"{path}: this database cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StoreUnusable(f"{path}: this is not a file")
+        head = file.read(len(_MAGIC))
+    if head not in (b"", _MAGIC):
+        raise StoreUnusable(f"{path}: this is not an SQLite database")
+
+
+def _find_version(path: Path) -> int | None:
+    """The version of what is there, without changing it; None when nothing is.
+
+    :raises StoreUnusable: when it is nothing that we can use.
+    """
+    if not path.exists():
+        return None
+    # Closing a connection moves a write-ahead log into the database, unless it may not write.
+    # Without such a log there is nothing to move, and a reader would leave an empty log behind.
+    mode = "ro" if beside(path, "-wal").exists() else "rw"
+    with closing(_connect(path, mode)) as connection:
+        cursor = connection.cursor()
+        tables = frozenset(
+            name.lower()
+            for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        )
+        if not tables:
+            return None
+        if "mailbox_meta" in tables:
+            version, compat = read_versions(cursor)
+            if compat > SCHEMA_VERSION:
+                raise StoreUnusable(
+                    f"{path}: this database was made by a newer version (its schema is {version},"
+                    f" this program's {SCHEMA_VERSION})"
+                )
+            return version
+        if tables >= FOREIGN_TABLES:
+            try:
+                check_foreign(cursor)
+            except ForeignSchemaError as error:
+                raise StoreUnusable(f"{path}: {error}") from None
+            return FOREIGN_VERSION
+    raise StoreUnusable(f"{path}: this database belongs to another program")
+
+
+def _create(path: Path, engine: SqliteEngine) -> None:
+    """Make a database, whole or not at all: a file without tables counts as nothing."""
+    created = not path.exists()
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, DATABASE_MODE))
+    path.chmod(DATABASE_MODE)
+    try:
+        with closing(_connect(path, "rw")) as connection:
+            engine.prepare(connection)
+            with _transaction(connection) as cursor:
+                create_tables(cursor)
+                create_views(cursor)
+        _sync(path.parent)
+    except BaseException:
+        if created:
+            for suffix in ("", "-wal", "-shm"):
+                beside(path, suffix).unlink(missing_ok=True)
+        raise
+
+
+def _upgrade(path: Path, engine: SqliteEngine, version: int, now: Callable[[], float]) -> None:
+    """Bring a database up to date, after a backup, and see that it can be written."""
+    with closing(_connect(path, "rw")) as connection:
+        if version < SCHEMA_VERSION:
+            _migrate(connection, path, version, now)
+        else:
+            with _transaction(connection):
+                """Whoever else has locked it is noticed now."""
+        engine.prepare(connection)
+
+
+def _migrate(
+    connection: sqlite3.Connection, path: Path, version: int, now: Callable[[], float]
+) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    with _transaction(connection) as cursor:
+        backup = _back_up(path)
+        try:
+            counts = [_MIGRATIONS[step](cursor, now) for step in range(version, SCHEMA_VERSION)]
+        except BaseException:
+            # It says nothing that the database does not say.
+            backup.unlink()
+            raise
+    path.chmod(DATABASE_MODE)
+    for count in counts:
+        _log.info(
+            "took over {database}: {clients} clients and {messages} messages; set aside"
+            " {odd_clients} clients and {odd_messages} messages; it is kept as {backup}",
+            database=str(path),
+            backup=str(backup),
+            clients=count.clients,
+            messages=count.messages,
+            odd_clients=count.odd_clients,
+            odd_messages=count.odd_messages,
+        )
+
+
+def _back_up(path: Path) -> Path:
+    """Copy a database that we have locked for writing to ``<database>.backup-<n>``; the copy's
+    path. It gets its name when it is whole and on the disk."""
+    number = 1
+    while (backup := beside(path, f".backup-{number}")).exists():
+        number += 1
+    partial = beside(path, ".backup-partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, DATABASE_MODE)
+    try:
+        with (
+            closing(_connect(path, "rw")) as source,
+            closing(_connect(partial, "rw")) as target,
+        ):
+            source.backup(target)
+        os.fsync(descriptor)
+        partial.rename(backup)
+        _sync(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return backup
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+    )
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    cursor = connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        yield cursor
+        cursor.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            cursor.execute("ROLLBACK")
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Put the names of new files on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,341 @@
+"""What the SQL store can be asked, as objects for the transactor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from attrs import define, field, frozen
+
+from messageu.model import (
+    MESSAGE_ID_LIMIT,
+    ClientId,
+    Envelope,
+    ListedClient,
+    MessageId,
+    PublicKey,
+    Refusal,
+    StoredMessage,
+    UserName,
+)
+
+from . import _statements as statements
+from ._caches import ClientKeys, LastSeen
+from ._engine import SqliteEngine
+from ._interface import Directory, DirectoryPage, Lease, Span, StoreError
+from ._leases import LeaseLedger
+from ._transactor import Operation
+
+if TYPE_CHECKING:
+    from sqlite3 import Cursor
+
+EXPIRY_STEP: Final = 4_096
+"""Messages that one transaction lets expire, so that others are not kept waiting."""
+
+
+@define
+class StoreWork:
+    """What the operations of one attempt work on; what they learn is kept if it is committed."""
+
+    cursor: Cursor
+    engine: SqliteEngine
+    leases: LeaseLedger
+    last_seen: LastSeen
+    _keys: ClientKeys
+    _learned: dict[ClientId, int] = field(init=False, factory=dict)
+    _seen: dict[int, float] = field(init=False, factory=dict)
+    _written: dict[int, float] = field(init=False, factory=dict)
+    _mark: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._mark = self.leases.mark()
+
+    def key_of(self, client_id: ClientId) -> int | None:
+        """A client's integer key; None when there is no such client."""
+        key = self._keys.get(client_id)
+        if key is None:
+            key = self._learned.get(client_id)
+        if key is None:
+            key = statements.find_client(self.cursor, client_id.raw)
+            if key is not None:
+                self._learned[client_id] = key
+        return key
+
+    def requester(self, client_id: ClientId, time: float) -> int | None:
+        """The key of the client who asks, whose time is kept; None when there is none."""
+        key = self.key_of(client_id)
+        if key is not None:
+            self._seen[key] = time
+        return key
+
+    def write_last_seen(self) -> None:
+        """Write what was gathered, in this transaction too."""
+        self._written = {**self.last_seen.gathered, **self._seen}
+        statements.set_last_seen(self.cursor, ((time, key) for key, time in self._written.items()))
+
+    def committed(self) -> None:
+        """What was learned is on the disk."""
+        self._keys.update(self._learned)
+        self.last_seen.gather(self._seen)
+        if self._written:
+            self.last_seen.written(self._written)
+        self.leases.commit()
+
+    def rolled_back(self) -> None:
+        """What was learned is void."""
+        self.leases.rollback(self._mark)
+
+
+StoreOperation = Operation[StoreWork]
+
+
+@frozen
+class Register(StoreOperation):
+    """Make a client."""
+
+    name: ClassVar[str] = "register"
+    writes: ClassVar[bool] = True
+
+    client_id: ClientId
+    user_name: UserName
+    public_key: PublicKey
+    time: float
+
+    def run(self, work: StoreWork) -> ClientId | Refusal:
+        name = str(self.user_name)
+        if statements.is_name_taken(work.cursor, name):
+            return Refusal.NAME_TAKEN
+        statements.add_client(work.cursor, self.client_id.raw, name, self.public_key.raw, self.time)
+        return self.client_id
+
+
+@frozen
+class FindPublicKey(StoreOperation):
+    """Look up a client's public key."""
+
+    name: ClassVar[str] = "public key"
+
+    requester: ClientId
+    client_id: ClientId
+    time: float
+
+    def run(self, work: StoreWork) -> PublicKey | Refusal:
+        if work.requester(self.requester, self.time) is None:
+            return Refusal.UNKNOWN_CLIENT
+        raw = statements.find_public_key(work.cursor, self.client_id.raw)
+        return Refusal.UNKNOWN_CLIENT if raw is None else PublicKey(raw)
+
+
+@frozen
+class ListClients(StoreOperation):
+    """Fix who is in a directory."""
+
+    name: ClassVar[str] = "directory"
+
+    requester: ClientId
+    time: float
+
+    def run(self, work: StoreWork) -> Directory | Refusal:
+        if work.requester(self.requester, self.time) is None:
+            return Refusal.UNKNOWN_CLIENT
+        count, last = statements.count_clients(work.cursor)
+        return Directory(self.requester, count - 1, last)
+
+
+@frozen
+class ReadDirectoryPage(StoreOperation):
+    """List a piece of a directory."""
+
+    name: ClassVar[str] = "directory page"
+
+    directory: Directory
+    start: int
+    limit: int
+
+    def run(self, work: StoreWork) -> DirectoryPage:
+        # One more than asked for tells whether there is a next page.
+        rows = statements.list_clients(
+            work.cursor,
+            self.directory.requester.raw,
+            self.start,
+            self.directory.last,
+            self.limit + 1,
+        )
+        page = rows[: self.limit]
+        return DirectoryPage(
+            tuple(ListedClient(ClientId(raw), name.encode("ascii")) for _, raw, name in page),
+            page[-1][0] if len(rows) > len(page) else None,
+        )
+
+
+@frozen
+class Put(StoreOperation):
+    """Store a message."""
+
+    name: ClassVar[str] = "put"
+    writes: ClassVar[bool] = True
+
+    envelope: Envelope
+    time: float
+
+    @property
+    def size(self) -> int:
+        return len(self.envelope.content)
+
+    @classmethod
+    def run_group(cls, work: StoreWork, group: Sequence[Put]) -> Sequence[MessageId | Refusal]:
+        recipients = [put.find_recipient(work) for put in group]
+        accepted = sum(not isinstance(recipient, Refusal) for recipient in recipients)
+        if not accepted:
+            return recipients  # type: ignore[return-value] # they are all refusals
+        sequence = statements.take_sequences(work.cursor, accepted)
+        rows: list[tuple[int, int, bytes, int, float, bytes]] = []
+        results: list[MessageId | Refusal] = []
+        for put, recipient in zip(group, recipients, strict=True):
+            if isinstance(recipient, Refusal):
+                results.append(recipient)
+                continue
+            envelope = put.envelope
+            rows.append(
+                (
+                    sequence,
+                    recipient,
+                    envelope.sender.raw,
+                    envelope.type,
+                    put.time,
+                    envelope.content,
+                )
+            )
+            results.append(MessageId(sequence % MESSAGE_ID_LIMIT))
+            sequence += 1
+        statements.add_messages(work.cursor, rows)
+        return results
+
+    def find_recipient(self, work: StoreWork) -> int | Refusal:
+        """The recipient's key, if both the sender and the recipient are known."""
+        if work.requester(self.envelope.sender, self.time) is None:
+            return Refusal.UNKNOWN_CLIENT
+        recipient = work.key_of(self.envelope.recipient)
+        return Refusal.UNKNOWN_RECIPIENT if recipient is None else recipient
+
+
+@frozen
+class TakeLease(StoreOperation):
+    """List what waits for a client, and pin it."""
+
+    name: ClassVar[str] = "lease"
+
+    requester: ClientId
+    max_messages: int
+    max_bytes: int
+    time: float
+
+    def run(self, work: StoreWork) -> Lease | Refusal:
+        recipient = work.requester(self.requester, self.time)
+        if recipient is None:
+            return Refusal.UNKNOWN_CLIENT
+        messages: list[StoredMessage] = []
+        room = self.max_bytes
+        with closing(statements.iterate_waiting(work.cursor, recipient)) as rows:
+            for sequence, sender, kind, size in rows:
+                if work.leases.is_doomed(sequence):
+                    continue
+                room -= size
+                if messages and (len(messages) >= self.max_messages or room < 0):
+                    break
+                message_id = MessageId(sequence % MESSAGE_ID_LIMIT)
+                messages.append(StoredMessage(sequence, message_id, ClientId(sender), kind, size))
+        number = work.leases.grant(message.sequence for message in messages)
+        return Lease(number, tuple(messages))
+
+
+@frozen
+class ReadContent(StoreOperation):
+    """Read pieces of contents."""
+
+    name: ClassVar[str] = "read"
+
+    spans: Sequence[Span]
+
+    @property
+    def size(self) -> int:
+        return sum(span.size for span in self.spans)
+
+    def run(self, work: StoreWork) -> Sequence[bytes] | StoreError:
+        pieces: list[bytes] = []
+        for span in self.spans:
+            piece = work.engine.read_piece(work.cursor, span.sequence, span.offset, span.size)
+            if piece is None:
+                return StoreError("there is no such piece of a message")
+            pieces.append(piece)
+        return pieces
+
+
+@frozen
+class EndLease(StoreOperation):
+    """End a lease, and delete what nobody holds any more."""
+
+    name: ClassVar[str] = "end of a lease"
+    writes: ClassVar[bool] = True
+    essential: ClassVar[bool] = True
+
+    leases: LeaseLedger = field(repr=False)
+    number: int
+    settled: bool
+
+    def run(self, work: StoreWork) -> None:
+        end = work.leases.settle if self.settled else work.leases.release
+        statements.delete_messages(work.cursor, end(self.number))
+
+    def give_up(self) -> None:
+        # What could not be deleted waits again, rather than stay pinned for ever.
+        self.leases.release(self.number)
+        self.leases.commit()
+
+
+@frozen
+class EndAllLeases(StoreOperation):
+    """Release every lease, because the store closes."""
+
+    name: ClassVar[str] = "end of all leases"
+    writes: ClassVar[bool] = True
+    essential: ClassVar[bool] = True
+
+    leases: LeaseLedger = field(repr=False)
+
+    def run(self, work: StoreWork) -> None:
+        statements.delete_messages(work.cursor, work.leases.release_all())
+
+    def give_up(self) -> None:
+        self.leases.release_all()
+        self.leases.commit()
+
+
+@frozen
+class Expire(StoreOperation):
+    """Delete some of what is too old: the number of messages, and where to go on, or None."""
+
+    name: ClassVar[str] = "expire"
+    writes: ClassVar[bool] = True
+
+    before: float
+    after: tuple[float, int]
+
+    def run(self, work: StoreWork) -> tuple[int, tuple[float, int] | None]:
+        rows = statements.list_stored_before(work.cursor, self.before, self.after, EXPIRY_STEP)
+        gone, count = work.leases.expire(sequence for _, sequence in rows)
+        statements.delete_messages(work.cursor, gone)
+        return count, rows[-1] if len(rows) == EXPIRY_STEP else None
+
+
+@frozen
+class WriteLastSeen(StoreOperation):
+    """Write when clients were last heard of."""
+
+    name: ClassVar[str] = "last seen"
+    writes: ClassVar[bool] = True
+    essential: ClassVar[bool] = True
+
+    def run(self, work: StoreWork) -> None:
+        work.write_last_seen()

@@ -1,0 +1,109 @@
+"""Our tables, and the views that show them under the names of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sqlite3 import Cursor
+
+SCHEMA_VERSION: Final = 1
+"""What this code makes."""
+
+COMPAT_VERSION: Final = 1
+"""The oldest code, by its SCHEMA_VERSION, that can use what this code makes."""
+
+FOREIGN_VERSION: Final = 0
+"""The tables of another server, which are taken over as if they were an older schema."""
+
+_TABLES: Final = (
+    """
+    CREATE TABLE mailbox_meta (
+        name TEXT NOT NULL PRIMARY KEY,
+        value INTEGER NOT NULL
+    )
+    """,
+    # The names are ASCII, and BINARY compares them byte for byte.
+    """
+    CREATE TABLE mailbox_client (
+        key INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL COLLATE BINARY UNIQUE,
+        public_key BLOB NOT NULL,
+        last_seen REAL
+    )
+    """,
+    # The sender is an id, not a key: another server's messages may come from nobody we know.
+    """
+    CREATE TABLE mailbox_message (
+        sequence INTEGER PRIMARY KEY,
+        recipient INTEGER NOT NULL,
+        sender BLOB NOT NULL,
+        type INTEGER NOT NULL,
+        stored_at REAL NOT NULL,
+        content BLOB NOT NULL
+    )
+    """,
+    "CREATE INDEX mailbox_message_recipient ON mailbox_message (recipient)",
+    "CREATE INDEX mailbox_message_stored_at ON mailbox_message (stored_at)",
+    # Rows of another server that we cannot use, as they were.
+    """
+    CREATE TABLE quarantined_client (
+        ID, UserName, PublicKey, LastSeen, reason TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE quarantined_message (
+        ID, ToClient, FromClient, Type, Content, reason TEXT NOT NULL
+    )
+    """,
+)
+
+# SQLite has no function from a number to its bytes, so they are looked up in a blob of all
+# bytes. Joining blobs gives a text of the same bytes, which is turned back.
+_LITTLE_ENDIAN: Final = "CAST({} AS BLOB)".format(
+    " || ".join(
+        f"substr(octets.every, (sequence >> {shift} & 255) + 1, 1)" for shift in (0, 8, 16, 24)
+    )
+)
+
+_VIEWS: Final = (
+    """
+    CREATE VIEW clients (ID, UserName, PublicKey, LastSeen) AS
+    SELECT id, name, public_key, strftime('%Y-%m-%d %H:%M:%S', last_seen, 'unixepoch')
+    FROM mailbox_client
+    """,
+    f"""
+    CREATE VIEW messages (ID, ToClient, FromClient, Type, Content) AS
+    WITH octets (every) AS (SELECT x'{bytes(range(256)).hex()}')
+    SELECT {_LITTLE_ENDIAN}, mailbox_client.id, sender, type, content
+    FROM octets CROSS JOIN mailbox_message JOIN mailbox_client ON key = recipient
+    """,  # noqa: S608 - made of constants
+)
+
+
+def create_tables(cursor: Cursor) -> None:
+    """Make our tables, empty."""
+    for statement in _TABLES:
+        cursor.execute(statement)
+    cursor.executemany(
+        "INSERT INTO mailbox_meta (name, value) VALUES (?, ?)",
+        (
+            ("schema_version", SCHEMA_VERSION),
+            ("compat_version", COMPAT_VERSION),
+            ("last_sequence", 0),
+        ),
+    )
+
+
+def create_views(cursor: Cursor) -> None:
+    """Make the views, whose names must be free."""
+    for statement in _VIEWS:
+        cursor.execute(statement)
+
+
+def read_versions(cursor: Cursor) -> tuple[int, int]:
+    """The schema version and the compat version of a database of ours."""
+    meta: Mapping[str, int] = dict(cursor.execute("SELECT name, value FROM mailbox_meta"))
+    return meta["schema_version"], meta["compat_version"]

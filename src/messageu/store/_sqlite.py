@@ -1,0 +1,209 @@
+"""The mailboxes in an SQLite database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from messageu.model import ClientId, Envelope, MessageId, PublicKey, Refusal, UserName
+
+from ._caches import ClientKeys, LastSeen
+from ._engine import SqliteEngine
+from ._interface import (
+    Directory,
+    DirectoryPage,
+    IMailboxStore,
+    Lease,
+    Span,
+    StoreUnavailable,
+)
+from ._leases import LeaseLedger
+from ._opening import DatabaseLock, open_database
+from ._operations import (
+    EndAllLeases,
+    EndLease,
+    Expire,
+    FindPublicKey,
+    ListClients,
+    Put,
+    ReadContent,
+    ReadDirectoryPage,
+    Register,
+    StoreOperation,
+    StoreWork,
+    TakeLease,
+    WriteLastSeen,
+)
+from ._transactor import Engine, Transactor, connection_pool
+
+if TYPE_CHECKING:
+    from sqlite3 import Cursor
+
+    from twisted.enterprise.adbapi import ConnectionPool
+
+LAST_SEEN_DELAY: Final = 60.0
+"""Seconds after which the time of a request is written even when nothing else is."""
+
+
+def random_client_id() -> ClientId:
+    """A new random UUID."""
+    return ClientId(uuid4().bytes)
+
+
+@implementer(IMailboxStore)
+class SqliteStore:
+    """The mailboxes in one SQLite database, which belongs to one process (ADR 3).
+
+    :param path: the database; ``<path>.lock`` beside it keeps a second server away.
+    :param reactor: runs callbacks and timers; its time is the one of delays only.
+    :param now: wall-clock seconds since the epoch, for times of arrival and of requests.
+    :param new_client_id: makes the id of a new client.
+    :param engine: what is particular to SQLite.
+    :param new_pool: makes adbapi's pool of the one connection, from the engine and the reactor.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        path: str | Path,
+        reactor: IReactorTime,
+        *,
+        now: Callable[[], float],
+        new_client_id: Callable[[], ClientId] = random_client_id,
+        engine: SqliteEngine | None = None,
+        new_pool: Callable[[Engine, Any], ConnectionPool] = connection_pool,
+    ) -> None:
+        self._path = Path(path)
+        self._reactor = reactor
+        self._now = now
+        self._new_client_id = new_client_id
+        self._engine = engine or SqliteEngine(self._path)
+        self._new_pool = new_pool
+        self._keys = ClientKeys()
+        self._leases = LeaseLedger()
+        self._last_seen = LastSeen(reactor.seconds)
+        self._lock: DatabaseLock | None = None
+        self._pool: ConnectionPool | None = None
+        self._transactor: Transactor[StoreWork] | None = None
+        self._timer: IDelayedCall | None = None
+        self._closing: Deferred[None] = succeed(None)
+
+    def open(self) -> None:
+        """See :meth:`IMailboxStore.open`. No thread is started before it returns."""
+        self._lock = open_database(self._path, self._engine, self._now)
+        self._keys = ClientKeys()
+        self._pool = self._new_pool(self._engine, self._reactor)
+        self._transactor = Transactor(self._pool, self._engine, self._new_work, self._riders)
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`IMailboxStore.close`. A second call waits for the first."""
+        transactor, self._transactor = self._transactor, None
+        if transactor is not None:
+            self._closing = self._close(transactor)
+        closed: Deferred[None] = Deferred()
+        self._closing.addCallback(closed.callback)
+        return closed
+
+    def _close(self, transactor: Transactor[StoreWork]) -> Deferred[None]:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for last in (EndAllLeases(self._leases), WriteLastSeen()):
+            # The transactor has logged what failed, and there is nobody else to tell.
+            transactor.submit(last).addErrback(lambda _: None)
+        return transactor.close().addCallback(self._let_go)
+
+    def register(self, name: UserName, public_key: PublicKey) -> Deferred[ClientId | Refusal]:
+        """See :meth:`IMailboxStore.register`."""
+        return self._submit(Register(self._new_client_id(), name, public_key, self._now()))
+
+    def public_key(self, requester: ClientId, client_id: ClientId) -> Deferred[PublicKey | Refusal]:
+        """See :meth:`IMailboxStore.public_key`."""
+        return self._submit(FindPublicKey(requester, client_id, self._now()))
+
+    def directory(self, requester: ClientId) -> Deferred[Directory | Refusal]:
+        """See :meth:`IMailboxStore.directory`."""
+        return self._submit(ListClients(requester, self._now()))
+
+    def directory_page(
+        self, directory: Directory, start: int, limit: int
+    ) -> Deferred[DirectoryPage]:
+        """See :meth:`IMailboxStore.directory_page`."""
+        return self._submit(ReadDirectoryPage(directory, start, limit))
+
+    def put(self, envelope: Envelope) -> Deferred[MessageId | Refusal]:
+        """See :meth:`IMailboxStore.put`."""
+        return self._submit(Put(envelope, self._now()))
+
+    def lease(
+        self, requester: ClientId, max_messages: int, max_bytes: int
+    ) -> Deferred[Lease | Refusal]:
+        """See :meth:`IMailboxStore.lease`."""
+        return self._submit(TakeLease(requester, max_messages, max_bytes, self._now()))
+
+    def read(self, spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
+        """See :meth:`IMailboxStore.read`."""
+        return self._submit(ReadContent(spans))
+
+    def settle(self, lease: Lease) -> Deferred[None]:
+        """See :meth:`IMailboxStore.settle`."""
+        return self._end(lease, settled=True)
+
+    def release(self, lease: Lease) -> Deferred[None]:
+        """See :meth:`IMailboxStore.release`."""
+        return self._end(lease, settled=False)
+
+    def expire(self, before: float) -> Deferred[int]:
+        """See :meth:`IMailboxStore.expire`. In steps, which let other operations through."""
+        return Deferred.fromCoroutine(self._expire(before))
+
+    def _end(self, lease: Lease, *, settled: bool) -> Deferred[None]:
+        if not lease.messages:
+            return succeed(None)
+        return self._submit(EndLease(self._leases, lease.number, settled))
+
+    async def _expire(self, before: float) -> int:
+        total = 0
+        after: tuple[float, int] | None = (float("-inf"), 0)
+        while after is not None:
+            try:
+                count, after = await self._submit(Expire(before, after))
+            except StoreUnavailable:
+                if not total:
+                    raise
+                # What is gone is gone; the next call goes on.
+                break
+            total += count
+        return total
+
+    def _submit(self, operation: StoreOperation) -> Deferred[Any]:
+        if self._transactor is None:
+            return fail(StoreUnavailable("the store is not open"))
+        if self._timer is None:
+            self._timer = self._reactor.callLater(LAST_SEEN_DELAY, self._write_last_seen)
+        return self._transactor.submit(operation)
+
+    def _new_work(self, cursor: Cursor) -> StoreWork:
+        return StoreWork(cursor, self._engine, self._leases, self._last_seen, self._keys)
+
+    def _riders(self) -> Sequence[StoreOperation]:
+        return (WriteLastSeen(),) if self._last_seen.is_due() else ()
+
+    def _write_last_seen(self) -> None:
+        self._timer = None
+        if self._transactor is not None and self._last_seen.gathered:
+            self._transactor.submit(WriteLastSeen()).addErrback(lambda _: None)
+
+    def _let_go(self, _: None) -> None:
+        if self._pool is not None:
+            self._pool.close()
+        if self._lock is not None:
+            self._lock.release()

@@ -1,0 +1,292 @@
+"""Group commit: what arrives while a transaction commits becomes the next one (ADR 3)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
+
+from attrs import field, frozen
+from twisted.enterprise import adbapi
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ._interface import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    # The DB-API has no types of its own.
+    from sqlite3 import Connection, Cursor
+
+PENDING_LIMIT: Final = 65_536
+"""Operations that may wait for a transaction."""
+
+BATCH_OPERATIONS: Final = 4_096
+BATCH_BYTES: Final = 8 * 2**20
+"""What one transaction takes at most; at least one operation, however large."""
+
+
+class Work(Protocol):
+    """What operations work on during one transaction, and what they learn in it."""
+
+    def committed(self) -> None:
+        """Keep what was learned. Called by the reactor's thread, while no operation runs."""
+
+    def rolled_back(self) -> None:
+        """Forget what was learned. Called by the thread that ran the operations."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Operation(Generic[W]):
+    """One thing to do in a transaction, with what it needs to know.
+
+    :cvar name: how logs call it.
+    :cvar writes: whether it may change the database.
+    :cvar essential: taken even when too many operations wait.
+    """
+
+    name: ClassVar[str]
+    writes: ClassVar[bool] = False
+    essential: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """The bytes of content that it carries or reads."""
+        return 0
+
+    def run(self, work: W) -> object:
+        """Do it. A result that is an exception becomes a failure, without undoing anything."""
+        raise NotImplementedError
+
+    @classmethod
+    def run_group(cls, work: W, group: Sequence[Any]) -> Sequence[object]:
+        """Do consecutive operations of this class; as many results, in the same order."""
+        return [operation.run(work) for operation in group]
+
+    def give_up(self) -> None:
+        """It failed for good, and was undone. Called like :meth:`Work.committed`."""
+
+
+class Engine(Protocol):
+    """How one kind of database is connected to, works in transactions, and fails."""
+
+    module: str
+    connect_arguments: dict[str, Any]
+
+    def prepare(self, connection: Connection) -> None: ...
+    def begin(self, cursor: Cursor, writes: bool) -> None: ...
+    def commit(self, cursor: Cursor) -> None: ...
+    def rollback(self, cursor: Cursor) -> None: ...
+    def savepoint(self, cursor: Cursor) -> None: ...
+    def release_savepoint(self, cursor: Cursor) -> None: ...
+    def rollback_to_savepoint(self, cursor: Cursor) -> None: ...
+    def is_outage(self, error: Exception) -> bool: ...
+    def describe(self, error: Exception) -> str: ...
+
+
+def connection_pool(engine: Engine, reactor: object) -> adbapi.ConnectionPool:
+    """A pool of one connection in one thread, which is opened when it is first used."""
+    return adbapi.ConnectionPool(
+        engine.module,
+        cp_reactor=reactor,
+        cp_min=1,
+        cp_max=1,
+        cp_openfun=engine.prepare,
+        **engine.connect_arguments,
+    )
+
+
+@frozen
+class _Submission:
+    operation: Operation[Any]
+    deferred: Deferred[Any] = field(factory=Deferred)
+
+
+@frozen
+class _Outcome:
+    """What became of a batch: a result or an exception for each operation."""
+
+    results: Sequence[object]
+    works: Sequence[Work] = ()
+    errors: Sequence[tuple[str, str]] = ()
+
+
+class _CommitFailed(Exception):
+    """The transaction was all right until it should have reached the disk."""
+
+
+class Transactor(Generic[W]):
+    """Runs operations on the pool's one connection, as many in one transaction as have gathered.
+
+    :ivar new_work: makes what the operations of one attempt work on.
+    :ivar riders: operations that join a batch that writes anyway.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        pool: adbapi.ConnectionPool,
+        engine: Engine,
+        new_work: Callable[[Cursor], W],
+        riders: Callable[[], Iterable[Operation[W]]] = tuple,
+    ) -> None:
+        self._pool = pool
+        self._engine = engine
+        self._new_work = new_work
+        self._riders = riders
+        self._pending: deque[_Submission] = deque()
+        self._busy = False
+        self._closed: Deferred[None] | None = None
+
+    def submit(self, operation: Operation[W]) -> Deferred[Any]:
+        """Do something in one of the next transactions. Fires after its commit.
+
+        Fails with :class:`StoreUnavailable` when nothing of its transaction was done, and with
+        another :class:`StoreError` when only this operation could not be done.
+        """
+        if self._closed is not None:
+            return fail(StoreUnavailable("the store is closed"))
+        if len(self._pending) >= PENDING_LIMIT and not operation.essential:
+            return fail(StoreUnavailable("the store is overloaded"))
+        submission = _Submission(operation)
+        self._pending.append(submission)
+        self._dispatch()
+        return submission.deferred
+
+    def close(self) -> Deferred[None]:
+        """Take nothing more. Fires when everything that was submitted is finished."""
+        self._closed = Deferred()
+        self._fire_if_closed()
+        return self._closed
+
+    def _dispatch(self) -> None:
+        if self._busy or not self._pending:
+            return
+        batch = self._take_batch()
+        self._busy = True
+        done = self._pool.runWithConnection(self._run, [each.operation for each in batch])
+        done.addErrback(lambda failure: self._outage(batch, failure.value))
+        done.addCallback(self._finish, batch)
+
+    def _take_batch(self) -> Sequence[_Submission]:
+        batch: list[_Submission] = []
+        room = BATCH_BYTES
+        while self._pending and len(batch) < BATCH_OPERATIONS:
+            room -= self._pending[0].operation.size
+            if room < 0 and batch:
+                break
+            batch.append(self._pending.popleft())
+        if any(each.operation.writes for each in batch):
+            batch.extend(_rider(operation) for operation in self._riders())
+        return batch
+
+    def _finish(self, outcome: _Outcome, batch: Sequence[_Submission]) -> None:
+        """Back in the reactor's thread. Nothing runs in the other one until the next dispatch."""
+        for name, error in outcome.errors:
+            self._log.error("the operation {name} failed: {error}", name=name, error=error)
+        for work in outcome.works:
+            with self._log.failureHandler("after a commit"):
+                work.committed()
+        for each, result in zip(batch, outcome.results, strict=True):
+            if isinstance(result, StoreError):
+                with self._log.failureHandler("after a failed operation"):
+                    each.operation.give_up()
+        self._busy = False
+        self._dispatch()
+        for each, result in zip(batch, outcome.results, strict=True):
+            each.deferred.callback(Failure(result) if isinstance(result, StoreError) else result)
+        self._fire_if_closed()
+
+    def _fire_if_closed(self) -> None:
+        idle = not self._busy and not self._pending
+        if self._closed is not None and idle and not self._closed.called:
+            self._closed.callback(None)
+
+    # What follows runs in the pool's thread.
+
+    def _run(self, connection: Connection, batch: Sequence[Operation[W]]) -> _Outcome:
+        cursor = connection.cursor()
+        try:
+            return self._attempt(cursor, batch, self._run_groups)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has an owner
+            if self._is_outage(error):
+                return self._outage(batch, error)
+        try:
+            return self._attempt(cursor, batch, self._run_singly)
+        except Exception as error:  # noqa: BLE001
+            return self._outage(batch, error)
+
+    def _attempt(
+        self, cursor: Cursor, batch: Sequence[Operation[W]], run: Callable[..., _Outcome]
+    ) -> _Outcome:
+        works: list[W] = []
+        try:
+            self._engine.begin(cursor, any(operation.writes for operation in batch))
+            outcome = run(cursor, batch, works)
+            self._commit(cursor)
+        except BaseException:
+            for work in reversed(works):
+                work.rolled_back()
+            self._engine.rollback(cursor)
+            raise
+        return outcome
+
+    def _run_groups(
+        self, cursor: Cursor, batch: Sequence[Operation[W]], works: list[W]
+    ) -> _Outcome:
+        """The common way: equal neighbours run together."""
+        works.append(self._new_work(cursor))
+        results: list[object] = []
+        for _, members in groupby(batch, type):
+            group = tuple(members)
+            results.extend(group[0].run_group(works[0], group))
+        return _Outcome(results, works)
+
+    def _run_singly(
+        self, cursor: Cursor, batch: Sequence[Operation[W]], works: list[W]
+    ) -> _Outcome:
+        """After an unexpected error: each on its own, so that only the guilty ones fail."""
+        results: list[object] = []
+        errors: list[tuple[str, str]] = []
+        for operation in batch:
+            self._engine.savepoint(cursor)
+            work = self._new_work(cursor)
+            try:
+                results.extend(operation.run_group(work, (operation,)))
+            except Exception as error:
+                work.rolled_back()
+                if self._is_outage(error):
+                    raise
+                self._engine.rollback_to_savepoint(cursor)
+                # Without the cause: its text may hold what the operation carried.
+                results.append(StoreError(f"the operation {operation.name} failed"))
+                errors.append((operation.name, self._engine.describe(error)))
+            else:
+                works.append(work)
+            self._engine.release_savepoint(cursor)
+        return _Outcome(results, works, errors)
+
+    def _commit(self, cursor: Cursor) -> None:
+        try:
+            self._engine.commit(cursor)
+        except Exception as error:  # noqa: BLE001
+            raise _CommitFailed(self._engine.describe(error)) from None
+
+    def _is_outage(self, error: Exception) -> bool:
+        return isinstance(error, _CommitFailed) or self._engine.is_outage(error)
+
+    def _outage(self, batch: Sequence[object], error: Exception) -> _Outcome:
+        text = str(error) if isinstance(error, _CommitFailed) else self._engine.describe(error)
+        unavailable = StoreUnavailable("the store cannot be written now")
+        return _Outcome([unavailable] * len(batch), errors=[("transaction", text)])
+
+
+def _rider(operation: Operation[Any]) -> _Submission:
+    """Nobody waits for it, and a failure is logged already."""
+    submission = _Submission(operation)
+    submission.deferred.addErrback(lambda _: None)
+    return submission

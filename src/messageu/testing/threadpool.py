@@ -1,0 +1,83 @@
+"""A database pool without threads, so that real SQL runs under a clock in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from messageu.store._transactor import Engine, connection_pool
+
+if TYPE_CHECKING:
+    from twisted.enterprise.adbapi import ConnectionPool
+
+R = TypeVar("R")
+
+
+@frozen
+class ThreadlessPool:
+    """Does a thread pool's work in the clock's next turn, in the caller's thread.
+
+    ``clock.advance(0)`` runs everything that waits.
+    """
+
+    clock: Clock
+
+    def callInThreadWithCallback(
+        self,
+        onResult: Callable[[bool, Any], object],
+        func: Callable[..., R],
+        *args: object,
+        **kwargs: object,
+    ) -> None:
+        """Call a function later, and then another one with how it ended and its result."""
+        self.clock.callLater(0, self._call, on_result, func, args, kwargs)
+
+    def stop(self) -> None:
+        """There is no thread to wait for."""
+
+    def _call(
+        self,
+        on_result: Callable[[bool, Any], object],
+        function: Callable[..., R],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> None:
+        try:
+            result: object = function(*args, **kwargs)
+        except BaseException:
+            on_result(False, Failure())
+        else:
+            on_result(True, result)
+
+
+class _Reactor:
+    """As much of a reactor as the pool asks for."""
+
+    def callWhenRunning(self, function: Callable[[], object]) -> None:
+        """It is running."""
+        function()
+
+    def addSystemEventTrigger(self, *_: object) -> object:
+        """It never shuts down."""
+        return self
+
+    def removeSystemEventTrigger(self, _: object) -> None:
+        """There is none."""
+
+    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        """There is only one thread."""
+        function(*args)
+
+
+def threadless_pool(engine: Engine, clock: Clock) -> ConnectionPool:
+    """As :func:`connection_pool`, for a clock in the place of the reactor.
+
+    Give it to :class:`messageu.store.SqliteStore` as ``new_pool``.
+    """
+    pool = connection_pool(engine, _Reactor())
+    pool.threadpool = ThreadlessPool(clock)  # type: ignore[assignment] # as much as is used
+    return pool
