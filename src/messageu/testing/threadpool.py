@@ -34,7 +34,7 @@ class ThreadlessPool:
         **kwargs: object,
     ) -> None:
         """Call a function later, and then another one with how it ended and its result."""
-        self.clock.callLater(0, self._call, on_result, func, args, kwargs)
+        self.clock.callLater(0, self._call, onResult, func, args, kwargs)
 
     def stop(self) -> None:
         """There is no thread to wait for."""
@@ -48,7 +48,7 @@ class ThreadlessPool:
     ) -> None:
         try:
             result: object = function(*args, **kwargs)
-        except BaseException:
+        except Exception:  # noqa: BLE001 - it is answered, as a thread pool does
             on_result(False, Failure())
         else:
             on_result(True, result)
@@ -57,9 +57,8 @@ class ThreadlessPool:
 class _Reactor:
     """As much of a reactor as the pool asks for."""
 
-    def callWhenRunning(self, function: Callable[[], object]) -> None:
-        """It is running."""
-        function()
+    def callWhenRunning(self, _: Callable[[], object]) -> None:
+        """Never: the pool would start the threads that are about to be replaced."""
 
     def addSystemEventTrigger(self, *_: object) -> object:
         """It never shuts down."""
