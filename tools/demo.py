@@ -1,0 +1,244 @@
+"""Show that it works: a relay under twistd, two clients at the menu, a file, and a restart.
+
+Everything is real: the processes, the port, the database, what is typed. All of it happens in a
+scratch folder, which is removed at the end, or kept and named if something was not as it should be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import IO, cast
+
+BIN = Path(sys.executable).parent
+PATIENCE = 60.0
+"""Seconds that anything may take on a slow machine."""
+
+FILE_SIZE = 5 * 1024 * 1024 + 13
+PROMPT = "?\n"
+
+
+class NotShownError(Exception):
+    """Something was not as it should be; the text says what."""
+
+
+def main() -> int:
+    """Run the demonstration; the exit status."""
+    scratch = Path(tempfile.mkdtemp(prefix="messageu-demo-"))
+    relay = Relay(scratch / "relay", free_port())
+    clients: list[Client] = []
+    try:
+        relay.start()
+        clients.extend(Client(scratch / name, name, relay.port) for name in ("anna", "bern"))
+        demonstrate(relay, *clients, scratch)
+        for client in clients:
+            client.leave()
+        relay.stop()
+    except NotShownError as error:
+        print(f"\nNOT SHOWN: {error}\nThe folder is kept: {scratch}")
+        return 1
+    finally:
+        for process in (*clients, relay):
+            process.kill()
+    shutil.rmtree(scratch)
+    print(
+        "\nShown: two registered clients exchanged keys, texts and a file of "
+        f"{FILE_SIZE / 2**20:.1f} MiB that arrived identical, and mail outlived its relay's restart."
+    )
+    return 0
+
+
+def demonstrate(relay: Relay, anna: Client, bern: Client, scratch: Path) -> None:
+    """Everything that the menu has, from both sides."""
+    for client in (anna, bern):
+        client.choose("110", client.name, expect=f"registered as {client.name}")
+    anna.choose("120", expect="bern")
+    bern.choose("120", expect="anna")
+    anna.choose("130", "bern", expect="the public key of bern")
+
+    anna.choose("151", "bern", expect="sent")
+    bern.choose("140", expect="From: anna\nContent:\nRequest for symmetric key\n-----<EOM>-----")
+    bern.choose("152", "anna", expect="sent")
+    anna.choose("140", expect="From: bern\nContent:\nsymmetric key received\n-----<EOM>-----")
+
+    anna.choose("150", "bern", "Hello Bern, can you read this?", expect="sent")
+    bern.choose("140", expect="From: anna\nContent:\nHello Bern, can you read this?\n-----<EOM>")
+    bern.choose("150", "anna", "Every word. Send me the file.", expect="sent")
+    anna.choose("140", expect="From: bern\nContent:\nEvery word. Send me the file.\n-----<EOM>")
+
+    sent = scratch / "holiday.jpg"
+    sent.write_bytes(secrets.token_bytes(FILE_SIZE))
+    anna.choose("153", "bern", str(sent), expect="sent")
+    seen = bern.choose("140", expect="From: anna\nContent:\n")
+    received = Path(seen.partition("Content:\n")[2].partition("\n")[0])
+    compare(sent, received)
+
+    say("", "mail is left waiting, and the relay is stopped and started again")
+    anna.choose("150", "bern", "Are you still there?", expect="sent")
+    relay.stop()
+    anna.choose("120", expect=f"127.0.0.1:{relay.port}")
+    relay.start()
+    bern.choose("140", expect="From: anna\nContent:\nAre you still there?\n-----<EOM>-----")
+    bern.choose("140", expect="no messages are waiting")
+
+
+def compare(sent: Path, received: Path) -> None:
+    """Hold one file against the other, and remove the received one."""
+    digests = []
+    for path in (sent, received):
+        try:
+            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            raise NotShownError(f"{path} cannot be read: {error.strerror}") from None
+    say("", f"sent     sha256 {digests[0]}")
+    say("", f"received sha256 {digests[1]}")
+    mode = received.stat().st_mode & 0o777
+    received.unlink()
+    if digests[0] != digests[1]:
+        raise NotShownError("the file did not arrive identical")
+    if mode != 0o600:
+        raise NotShownError(f"the received file has mode {mode:o}")
+
+
+class Relay:
+    """``twistd -n messageu`` in a folder of its own."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        folder.mkdir()
+        self.port = port
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it can be reached."""
+        with (self._folder / "relay.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(BIN / "twistd", "--nodaemon", "--pidfile=", "messageu"),
+                    *("--endpoint", f"tcp:{self.port}:interface=127.0.0.1"),
+                ],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                say("relay", f"listens on 127.0.0.1:{self.port}, with defensive.db")
+                return
+        raise NotShownError("the relay did not start: see relay.log")
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise NotShownError("the relay did not stop") from None
+        say("relay", "stopped")
+
+    def kill(self) -> None:
+        """Make sure that it is gone."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Client:
+    """``messageu`` in a folder of its own, with somebody who types and reads."""
+
+    def __init__(self, folder: Path, name: str, port: int) -> None:
+        folder.mkdir()
+        (folder / "server.info").write_text(f"127.0.0.1:{port}\n")
+        self.name = name
+        self._process = subprocess.Popen(
+            [BIN / "messageu", "--dir", folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(folder)},
+        )
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
+        self._output: Queue[str] = Queue()
+        Thread(target=self._collect, daemon=True).start()
+        self._read_to_prompt()
+
+    def choose(self, *typed: str, expect: str) -> str:
+        """Type some lines; what is shown until the next prompt, which must hold the expected."""
+        for line in typed:
+            say(self.name, f"> {line}")
+        try:
+            self._stdin.write("".join(f"{line}\n" for line in typed).encode())
+            self._stdin.flush()
+        except OSError:
+            raise NotShownError(f"{self.name}'s client is gone") from None
+        seen = self._read_to_prompt()
+        for line in seen.partition("MessageU client at your service.")[0].splitlines():
+            say(self.name, f"  {line}")
+        if expect not in seen:
+            raise NotShownError(f"{self.name} was to see {expect!r}")
+        return seen
+
+    def leave(self) -> None:
+        """Choose 0; it must end well."""
+        self._stdin.write(b"0\n")
+        self._stdin.close()
+        if self._process.wait(PATIENCE) != 0:
+            raise NotShownError(f"{self.name}'s client ended with {self._process.returncode}")
+
+    def kill(self) -> None:
+        """Make sure that it is gone."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _read_to_prompt(self) -> str:
+        seen: list[str] = []
+        while not seen or seen[-1] != PROMPT:
+            try:
+                seen.append(self._output.get(timeout=PATIENCE))
+            except Empty:
+                raise NotShownError(f"{self.name}'s client says nothing any more") from None
+            if not seen[-1]:
+                raise NotShownError(f"{self.name}'s client ended: {''.join(seen)}")
+        return "".join(seen)
+
+    def _collect(self) -> None:
+        for line in self._stdout:
+            self._output.put(line.decode("utf-8", "backslashreplace"))
+        self._output.put("")
+
+
+def say(who: str, line: str) -> None:
+    """Print what somebody types or sees."""
+    print(f"{who:>5} | {line}", flush=True)
+
+
+def free_port() -> int:
+    """A port on the loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())
