@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, TextIO, cast
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
@@ -27,9 +28,13 @@ class Options(UsageOptions):
     """What ``--help`` explains."""
 
     synopsis = "[options]"
-    longdesc = """A relay for MessageU v2: it registers users, hands out their public keys and
-    keeps their encrypted messages until they are fetched. It runs until it is sent SIGTERM or
-    SIGINT; then it finishes what it is answering."""
+    # Without line breaks of ours: usage wraps the text for the terminal, and keeps their indents.
+    longdesc = (
+        "A relay for MessageU v2: it registers users, hands out their public keys and keeps their "
+        "encrypted messages until they are fetched. It runs until it is sent SIGTERM or SIGINT; "
+        "then it finishes what it is answering. An endpoint is such as "
+        "tcp:1357:interface=127.0.0.1."
+    )
 
     optParameters: ClassVar[list[list[Any]]] = [
         [
@@ -61,8 +66,11 @@ class Options(UsageOptions):
         self["endpoints"] = []
 
     def opt_endpoint(self, description: str) -> None:
-        """Twisted server endpoint to listen on, such as tcp:1357:interface=127.0.0.1; may be
-        given several times. [default: tcp: and the port of the port file]"""
+        """Where to listen; may be given several times. [default: tcp: and the port in the file]"""
+        try:
+            serverFromString(None, description)
+        except Exception as error:  # noqa: BLE001 - a parser may be a plugin of anybody
+            raise UsageError(f"{description!r} is not an endpoint: {error}") from None
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -78,17 +86,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """The relay that the options describe. It touches no port and no database yet.
 
     This runs before a daemon forks and before ``--rundir``, so that paths are made absolute here.
-
-    :raises UsageError: for an endpoint that makes no sense.
     """
     if reactor is None:
         from twisted.internet import reactor
     clock = cast(IReactorTime, reactor)
     descriptions = options["endpoints"] or [f"tcp:{read_port(Path(options['port-file']))}"]
-    try:
-        doors = [Door(text, serverFromString(reactor, text)) for text in descriptions]
-    except (ValueError, TypeError, LookupError) as error:
-        raise UsageError(f"not an endpoint: {error}") from None
+    doors = [Door(text, serverFromString(reactor, text)) for text in descriptions]
     days = options["expire-after"]
     return RelayService(
         doors,
@@ -96,7 +99,17 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         clock,
         Limits(),
         None if days is None else Expiry(days * DAY, time.time),
+        _keep_stderr(),
     )
+
+
+def _keep_stderr() -> TextIO | None:
+    # A daemon's own leads nowhere, and its parent repeats only the first 100 bytes of an error, of
+    # which the path of a database alone can be more.
+    try:
+        return os.fdopen(os.dup(2), "w")
+    except OSError:
+        return None
 
 
 def read_port(path: Path) -> int:

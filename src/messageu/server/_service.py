@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -17,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from messageu import __version__
 from messageu.store import IMailboxStore, StoreError, StoreUnusable
 
 from ._factory import RelayFactory
@@ -57,6 +58,8 @@ class RelayService(Service):
     Under ``twistd`` the ports are bound by :meth:`privilegedStartService`, perhaps as root, and
     the store is opened by :meth:`startService`; ``twist`` calls only the latter. Nobody is served
     between the two, because the reactor does not run yet.
+
+    :param stderr: where the child of a daemon says why it cannot start; closed when it has started.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class RelayService(Service):
         clock: IReactorTime,
         limits: Limits,
         expiry: Expiry | None = None,
+        stderr: TextIO | None = None,
     ) -> None:
         self._doors = doors
         self._store = store
         self._expiry = expiry
+        self._stderr = stderr
         self._factory = RelayFactory(store, clock, limits)
         self._expiring = LoopingCall(self._expire)
         self._expiring.clock = clock
@@ -101,6 +106,11 @@ class RelayService(Service):
         if self._expiry is not None:
             self._expiring.start(EXPIRY_INTERVAL)
         super().startService()  # type: ignore[no-untyped-call]
+        _log.info(
+            "messageu {version} serves {doors}",
+            version=__version__,
+            doors=" and ".join(door.description for door in self._doors),
+        )
 
     def stopService(self) -> Deferred[None]:
         """Listen no more, finish what is being answered, then close the store."""
@@ -127,14 +137,18 @@ class RelayService(Service):
         error = failure.value
         reason = error.socketError if isinstance(error, CannotListenError) else error
         self._failure = f"cannot listen on {door.description}: {reason}"
-        _log.critical("{line}", line=self._failure)
+        if self.running:  # it took its time, and nobody waits for it any more
+            _log.critical("{line}", line=self._failure)
 
     def _fail(self, line: str) -> NoReturn:
-        if os.getpid() != self._maker:
-            raise StartFailed(line)
-        # The log may have taken sys.stderr.
-        print(f"messageu: {line}", file=sys.__stderr__)
-        raise SystemExit(1)
+        _log.critical("{line}", line=line)
+        if os.getpid() == self._maker:
+            # The log may have taken sys.stderr.
+            print(f"messageu: {line}", file=sys.__stderr__)
+            raise SystemExit(1)
+        if self._stderr is not None:
+            print(f"messageu: {line}", file=self._stderr, flush=True)
+        raise StartFailed(line)
 
     def _expire(self) -> Deferred[None] | None:
         if self._expiry is None:
