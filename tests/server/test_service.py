@@ -6,11 +6,13 @@ import io
 import os
 import sys
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model import Envelope, PublicKey, UserName
@@ -144,6 +146,18 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(len(results), 1)
         self.reactor.advance(EXPIRY_INTERVAL)
         self.assertEqual(results, [])
+
+    def test_late_failure(self) -> None:
+        """An endpoint that takes its time to fail does so in the log."""
+        listening: Deferred[Any] = Deferred()
+        service = self.make(Door("slow:1", mock.Mock(listen=lambda _: listening)))
+        service.startService()
+        with capturedLogs() as events:
+            listening.errback(OSError("no such thing"))
+        self.assertEqual(
+            [(event["log_level"], event["line"]) for event in events],
+            [(LogLevel.critical, "cannot listen on slow:1: no such thing")],
+        )
 
 
 class DescriptorTests(SynchronousTestCase):
