@@ -77,9 +77,10 @@ class IMailboxStore(Interface):
     """Clients, their public keys and their mailboxes.
 
     What an operation did is on the disk when its Deferred fires. Every Deferred may fail with
-    :class:`StoreUnavailable`: then nothing was done. Operations take effect in the order in which
-    they were asked for. Cancelling a Deferred undoes nothing. A ``requester`` that is no client is
-    refused with UNKNOWN_CLIENT; the time of a known one's request is kept.
+    :class:`StoreUnavailable`, or with another :class:`StoreError` when the fault is this operation's
+    alone: either way nothing was done. Operations take effect in the order in which they were
+    asked for. Cancelling a Deferred undoes nothing. A ``requester`` that is no client is refused
+    with UNKNOWN_CLIENT; the time of a known one's request is kept.
     """
 
     def open() -> None:
@@ -115,15 +116,18 @@ class IMailboxStore(Interface):
         """
 
     def read(spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
-        """Pieces of the contents of leased messages, as many and in the same order."""
+        """Pieces of the contents of leased messages, as many and in the same order. Fails with
+        :class:`StoreError` when one of them is not there, whole."""
 
     def settle(lease: Lease) -> Deferred[None]:
         """End a lease whose messages have arrived. They are deleted; those that another lease
-        holds, when the last such lease ends. Ending a lease again does nothing."""
+        holds, when the last such lease ends. Ending a lease again does nothing. If this fails, the
+        lease has ended as if released."""
 
     def release(lease: Lease) -> Deferred[None]:
         """End a lease whose messages may not have arrived: they wait again, unless they were
-        settled or expired meanwhile. Ending a lease again does nothing."""
+        settled or expired meanwhile. Ending a lease again does nothing. If this fails, the lease
+        has ended all the same."""
 
     def expire(before: float) -> Deferred[int]:
         """Delete what was stored before a time, in seconds since the epoch; what a lease holds,

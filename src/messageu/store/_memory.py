@@ -92,18 +92,15 @@ class MemoryStore:
         self._leases = LeaseLedger()
 
     def open(self) -> None:
-        """See :meth:`IMailboxStore.open`."""
         self.is_open = True
 
     def close(self) -> Deferred[None]:
-        """See :meth:`IMailboxStore.close`."""
         self._delete(self._leases.release_all())
         self.is_open = False
         return succeed(None)
 
     @_operation
     def register(self, name: UserName, public_key: PublicKey) -> ClientId | Refusal:
-        """See :meth:`IMailboxStore.register`."""
         if any(client.name == name for client in self._clients.values()):
             return Refusal.NAME_TAKEN
         client_id = self._new_client_id()
@@ -114,21 +111,18 @@ class MemoryStore:
 
     @_operation
     def public_key(self, requester: ClientId, client_id: ClientId) -> PublicKey | Refusal:
-        """See :meth:`IMailboxStore.public_key`."""
         if requester not in self._clients or client_id not in self._clients:
             return Refusal.UNKNOWN_CLIENT
         return self._clients[client_id].public_key
 
     @_operation
     def directory(self, requester: ClientId) -> Directory | Refusal:
-        """See :meth:`IMailboxStore.directory`."""
         if requester not in self._clients:
             return Refusal.UNKNOWN_CLIENT
         return Directory(requester, len(self._clients) - 1, len(self._clients))
 
     @_operation
     def directory_page(self, directory: Directory, start: int, limit: int) -> DirectoryPage:
-        """See :meth:`IMailboxStore.directory_page`."""
         rest = [
             (client.key, ListedClient(client_id, client.name.raw))
             for client_id, client in self._clients.items()
@@ -142,7 +136,6 @@ class MemoryStore:
 
     @_operation
     def put(self, envelope: Envelope) -> MessageId | Refusal:
-        """See :meth:`IMailboxStore.put`."""
         if envelope.sender not in self._clients:
             return Refusal.UNKNOWN_CLIENT
         if envelope.recipient not in self._clients:
@@ -153,7 +146,6 @@ class MemoryStore:
 
     @_operation
     def lease(self, requester: ClientId, max_messages: int, max_bytes: int) -> Lease | Refusal:
-        """See :meth:`IMailboxStore.lease`."""
         if requester not in self._clients:
             return Refusal.UNKNOWN_CLIENT
         messages: list[StoredMessage] = []
@@ -167,7 +159,6 @@ class MemoryStore:
 
     @_operation
     def read(self, spans: Sequence[Span]) -> Sequence[bytes]:
-        """See :meth:`IMailboxStore.read`."""
         pieces: list[bytes] = []
         for span in spans:
             message = self._messages.get(span.sequence)
@@ -179,17 +170,14 @@ class MemoryStore:
 
     @_operation
     def settle(self, lease: Lease) -> None:
-        """See :meth:`IMailboxStore.settle`."""
         self._delete(self._leases.settle(lease.number))
 
     @_operation
     def release(self, lease: Lease) -> None:
-        """See :meth:`IMailboxStore.release`."""
         self._delete(self._leases.release(lease.number))
 
     @_operation
     def expire(self, before: float) -> int:
-        """See :meth:`IMailboxStore.expire`."""
         gone, count = self._leases.expire(
             sequence for sequence, message in self._messages.items() if message.stored_at < before
         )

@@ -97,14 +97,13 @@ class SqliteStore:
         self._closing: Deferred[None] = succeed(None)
 
     def open(self) -> None:
-        """See :meth:`IMailboxStore.open`. No thread is started before it returns."""
+        # On a connection of its own: no thread is started before all is well.
         self._lock = open_database(self._path, self._engine, self._now)
         self._keys = ClientKeys()
         self._pool = self._new_pool(self._engine, self._reactor)
         self._transactor = Transactor(self._pool, self._engine, self._new_work, self._riders)
 
     def close(self) -> Deferred[None]:
-        """See :meth:`IMailboxStore.close`. A second call waits for the first."""
         transactor, self._transactor = self._transactor, None
         if transactor is not None:
             self._closing = self._close(transactor)
@@ -122,47 +121,37 @@ class SqliteStore:
         return transactor.close().addCallback(self._let_go)
 
     def register(self, name: UserName, public_key: PublicKey) -> Deferred[ClientId | Refusal]:
-        """See :meth:`IMailboxStore.register`."""
         return self._submit(Register(self._new_client_id(), name, public_key, self._now()))
 
     def public_key(self, requester: ClientId, client_id: ClientId) -> Deferred[PublicKey | Refusal]:
-        """See :meth:`IMailboxStore.public_key`."""
         return self._submit(FindPublicKey(requester, client_id, self._now()))
 
     def directory(self, requester: ClientId) -> Deferred[Directory | Refusal]:
-        """See :meth:`IMailboxStore.directory`."""
         return self._submit(ListClients(requester, self._now()))
 
     def directory_page(
         self, directory: Directory, start: int, limit: int
     ) -> Deferred[DirectoryPage]:
-        """See :meth:`IMailboxStore.directory_page`."""
         return self._submit(ReadDirectoryPage(directory, start, limit))
 
     def put(self, envelope: Envelope) -> Deferred[MessageId | Refusal]:
-        """See :meth:`IMailboxStore.put`."""
         return self._submit(Put(envelope, self._now()))
 
     def lease(
         self, requester: ClientId, max_messages: int, max_bytes: int
     ) -> Deferred[Lease | Refusal]:
-        """See :meth:`IMailboxStore.lease`."""
         return self._submit(TakeLease(requester, max_messages, max_bytes, self._now()))
 
     def read(self, spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
-        """See :meth:`IMailboxStore.read`."""
         return self._submit(ReadContent(spans))
 
     def settle(self, lease: Lease) -> Deferred[None]:
-        """See :meth:`IMailboxStore.settle`."""
         return self._end(lease, settled=True)
 
     def release(self, lease: Lease) -> Deferred[None]:
-        """See :meth:`IMailboxStore.release`."""
         return self._end(lease, settled=False)
 
     def expire(self, before: float) -> Deferred[int]:
-        """See :meth:`IMailboxStore.expire`. In steps, which let other operations through."""
         return Deferred.fromCoroutine(self._expire(before))
 
     def _end(self, lease: Lease, *, settled: bool) -> Deferred[None]:

@@ -22,6 +22,8 @@ class ThreadlessPool:
     """Does a thread pool's work in the clock's next turn, in the caller's thread.
 
     ``clock.advance(0)`` runs everything that waits.
+
+    :ivar clock: stands for both the reactor and the time.
     """
 
     clock: Clock
