@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from messageu.store import (
     StoreError,
     StoreUnavailable,
 )
+from messageu.store._sqlite import random_client_id
+from messageu.testing.store import FaultyEngine
 from messageu.testing.threadpool import threadless_pool
 
 STRANGER = ClientId(b"stranger" * 2)
@@ -58,10 +61,11 @@ class MemoryFixture:
     """A MemoryStore, with the calls that the others need."""
 
     time: float = NOON
+    new_client_id: Callable[[], ClientId] = random_client_id
     store: MemoryStore = field(init=False)
 
     def __attrs_post_init__(self):
-        self.store = MemoryStore(now=lambda: self.time)
+        self.store = MemoryStore(now=lambda: self.time, new_client_id=self.new_client_id)
         self.store.open()
 
     def result(self, deferred):
@@ -83,11 +87,14 @@ class SqliteFixture:
     """An SqliteStore in a folder of its own, whose thread is a clock in memory."""
 
     time: float = NOON
+    new_client_id: Callable[[], ClientId] = random_client_id
     clock: Clock = field(factory=Clock)
     folder: Path = field(factory=lambda: Path(tempfile.mkdtemp(prefix="messageu-")))
+    engine: FaultyEngine = field(init=False)
     store: SqliteStore = field(init=False)
 
     def __attrs_post_init__(self):
+        self.engine = FaultyEngine(self.path)
         self.store = self.make()
         self.store.open()
 
@@ -95,9 +102,14 @@ class SqliteFixture:
     def path(self):
         return self.folder / "defensive.db"
 
-    def make(self, **options):
+    def make(self):
         return SqliteStore(
-            self.path, self.clock, now=lambda: self.time, new_pool=threadless_pool, **options
+            self.path,
+            self.clock,
+            now=lambda: self.time,
+            new_client_id=self.new_client_id,
+            new_pool=threadless_pool,
+            engine=self.engine,
         )
 
     def result(self, deferred):

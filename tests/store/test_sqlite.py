@@ -1,9 +1,351 @@
 """The mailboxes in an SQLite database."""
 
-from twisted.trial.unittest import SynchronousTestCase
+import struct
+from datetime import UTC, datetime
+from unittest import mock
 
-from tests.store.contract import SqliteFixture, StoreContract
+from twisted.internet.defer import gatherResults, inlineCallbacks
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from messageu.model import MESSAGE_ID_LIMIT, Envelope, Refusal, UserName
+from messageu.store import SqliteStore, StoreError, StoreUnavailable, _operations
+from messageu.store._sqlite import LAST_SEEN_DELAY
+from messageu.testing.store import POISON
+from tests.store.contract import HUGE, MANY, NOON, STRANGER, SqliteFixture, StoreContract, key
 
 
 class SqliteStoreTests(StoreContract, SynchronousTestCase):
     make_fixture = SqliteFixture
+
+    def sql(self, statement):
+        return self.fixture.sql(statement)
+
+    def count(self, table):
+        ((count,),) = self.sql(f"SELECT count(*) FROM {table}")
+        return count
+
+    # What others see
+
+    def test_view_of_clients(self):
+        """Other programs find the clients under the names of the protocol."""
+        alice, bob = self.two()
+        self.assertEqual(
+            self.sql("SELECT ID, UserName, PublicKey, LastSeen FROM clients"),
+            [
+                (alice.raw, "Alice", key(1).raw, "2001-09-09 01:46:40"),
+                (bob.raw, "Bob", key(2).raw, "2001-09-09 01:46:40"),
+            ],
+        )
+
+    def test_view_of_messages(self):
+        """Other programs find the messages, too; a message's id is 4 bytes."""
+        alice, bob = self.two()
+        self.fixture.set_last_sequence(MESSAGE_ID_LIMIT + 0x01807F_FF - 1)
+        self.put(alice, bob, b"content", kind=4)
+        self.assertEqual(
+            self.sql("SELECT ID, ToClient, FromClient, Type, Content FROM messages"),
+            [(bytes.fromhex("ff7f8001"), bob.raw, alice.raw, 4, b"content")],
+        )
+
+    def test_view_shows_every_message_id(self):
+        """The id in the view is the one of the answer to a sender, little-endian."""
+        alice, bob = self.two()
+        sent = []
+        for last in (0, 0xFF, 0xFFFF, 0xFFFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF):
+            self.fixture.set_last_sequence(last)
+            sent.append(self.put(alice, bob).number)
+        rows = self.sql("SELECT ID, typeof(ID) FROM messages")
+        self.assertEqual(rows, [(struct.pack("<I", number), "blob") for number in sent])
+
+    # The time of the last request
+
+    def last_seen(self, name="Alice"):
+        ((text,),) = self.sql(f"SELECT LastSeen FROM clients WHERE UserName = '{name}'")
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() - NOON
+
+    def test_last_seen_at_once(self):
+        """The time of a request is not written at the cost of a transaction of its own."""
+        alice, _ = self.two()
+        commits = self.fixture.engine.commits
+        self.fixture.time += 10
+        self.lease(alice)
+        self.assertEqual(self.fixture.engine.commits, commits)
+        self.assertEqual(self.last_seen(), 0)
+
+    def test_last_seen_when_something_is_written(self):
+        """The time of a request is written with the next message."""
+        alice, bob = self.two()
+        self.fixture.time += 10
+        self.lease(alice)
+        self.fixture.clock.advance(10)
+        commits = self.fixture.engine.commits
+        self.put(bob, bob)
+        self.assertEqual(self.fixture.engine.commits, commits + 1)
+        self.assertEqual(self.last_seen(), 10)
+
+    def test_last_seen_after_a_while(self):
+        """When nothing else is written, the time of a request is written later."""
+        alice, _ = self.two()
+        self.fixture.clock.advance(LAST_SEEN_DELAY)
+        for seen in (10, 20):
+            self.fixture.time = NOON + seen
+            self.lease(alice)
+            self.fixture.clock.advance(LAST_SEEN_DELAY)
+            self.fixture.clock.advance(0)
+            self.assertEqual(self.last_seen(), seen)
+
+    def test_last_seen_when_nobody_asks(self):
+        """When nobody was there nothing is written, and no timer runs."""
+        self.two()
+        self.fixture.clock.advance(LAST_SEEN_DELAY)
+        commits = self.fixture.engine.commits
+        self.fixture.clock.advance(LAST_SEEN_DELAY)
+        self.assertEqual(self.fixture.engine.commits, commits)
+        self.assertEqual(self.fixture.clock.getDelayedCalls(), [])
+
+    def test_last_seen_at_close(self):
+        """The times of the last requests are written when the store closes."""
+        alice, bob = self.two()
+        self.fixture.time += 10
+        self.lease(alice)
+        self.result(self.store.public_key(bob, STRANGER))
+        late = self.store.put(Envelope(alice, STRANGER, 3, b""))
+        self.result(self.store.close())
+        self.assertIs(self.result(late), Refusal.UNKNOWN_RECIPIENT)
+        self.assertEqual((self.last_seen(), self.last_seen("Bob")), (10, 10))
+        self.store.open()
+
+    def test_last_seen_after_an_outage(self):
+        """Times that could not be written are written later."""
+        alice, bob = self.two()
+        self.fixture.time += 10
+        self.lease(alice)
+        self.fixture.clock.advance(10)
+        self.fixture.engine.failing_commits = 1
+        self.assertRaises(StoreUnavailable, self.put, bob, bob)
+        self.put(bob, bob)
+        self.assertEqual(self.last_seen(), 10)
+        self.flushLoggedErrors()
+
+    # What costs nothing
+
+    def test_empty_mailbox_writes_nothing(self):
+        """Fetching from an empty mailbox is no transaction that writes."""
+        alice = self.register("Alice")
+        commits = self.fixture.engine.commits
+        lease = self.lease(alice)
+        self.settle(lease)
+        self.assertEqual(self.fixture.engine.commits, commits)
+
+    def test_sends_are_one_transaction(self):
+        """Messages that are sent at the same time cost one commit."""
+        alice, bob = self.two()
+        commits = self.fixture.engine.commits
+        sent = [self.store.put(Envelope(alice, bob, 3, b"")) for _ in range(100)]
+        numbers = [self.result(deferred).number for deferred in sent]
+        self.assertEqual(numbers, sorted(set(numbers)))
+        # The first is under way before the others come.
+        self.assertEqual(self.fixture.engine.commits, commits + 2)
+
+    # Faults
+
+    def test_outage(self):
+        """What meets a full disk or a failed commit is not done, and the next is tried anew."""
+        alice, bob = self.two()
+        for fault in ({"is_full": True}, {"failing_commits": 1}):
+            with self.subTest(fault=fault), mock.patch.multiple(self.fixture.engine, **fault):
+                self.assertRaises(StoreUnavailable, self.put, alice, bob, b"lost")
+                self.assertEqual(self.waiting(bob), [])
+        kept = self.put(alice, bob, b"kept")
+        self.assertEqual(self.waiting(bob), [b"kept"])
+        self.assertEqual(kept.number, 1)
+
+    def test_full_disk(self):
+        """When SQLite itself finds no space nothing is lost, and it goes on when there is."""
+        alice, bob = self.two()
+        kept = self.put(alice, bob, b"kept")
+
+        def limit(cursor, pages):
+            cursor.execute(f"PRAGMA max_page_count = {pages}")
+
+        with mock.patch.object(
+            self.fixture.engine,
+            "savepoint",
+            side_effect=AssertionError("nothing is replayed"),
+        ):
+            begin = self.fixture.engine.begin
+            with mock.patch.object(
+                self.fixture.engine,
+                "begin",
+                lambda cursor, writes: (limit(cursor, 1), begin(cursor, writes)),
+            ):
+                self.assertRaises(StoreUnavailable, self.put, alice, bob, bytes(100_000))
+        with mock.patch.object(
+            self.fixture.engine,
+            "begin",
+            lambda cursor, writes: (limit(cursor, 2**30), begin(cursor, writes)),
+        ):
+            after = self.put(alice, bob, bytes(100_000))
+        self.assertEqual(after.number, kept.number + 1)
+        self.assertEqual(self.waiting(bob), [b"kept", bytes(100_000)])
+
+    def test_only_the_guilty_fails(self):
+        """A message that cannot be stored does not take others along."""
+        alice, bob = self.two()
+        kinds = (3, POISON, 3, 3)
+        sent = [
+            self.store.put(Envelope(alice, bob, kind, bytes([number])))
+            for number, kind in enumerate(kinds)
+        ]
+        lease = self.store.lease(bob, MANY, HUGE)
+        for number, deferred in enumerate(sent):
+            if kinds[number] == POISON:
+                error = self.assertRaises(StoreError, self.result, deferred)
+                self.assertNotIsInstance(error, StoreUnavailable)
+            else:
+                self.result(deferred)
+        listed = self.result(lease)
+        self.assertEqual(self.contents(listed), [b"\0", b"\2", b"\3"])
+        self.settle(listed)
+        self.assertEqual(self.count("messages"), 0)
+
+    def test_id_given_twice(self):
+        """An id that is there already is an error, and the client keeps it."""
+        self.register("Alice")
+        with mock.patch.object(self.store, "_new_client_id", lambda: STRANGER):
+            self.register("Bob")
+            error = self.assertRaises(StoreError, self.register, "Cid")
+        self.assertNotIsInstance(error, StoreUnavailable)
+        self.assertEqual(self.count("clients"), 2)
+
+    def test_settling_fails(self):
+        """What could not be deleted waits again."""
+        alice, bob = self.two()
+        self.put(alice, bob, b"first")
+        for fault in ({"is_full": True}, {"failing_commits": 1}):
+            with self.subTest(fault=fault):
+                lease, other = self.lease(bob), self.lease(bob)
+                with mock.patch.multiple(self.fixture.engine, **fault):
+                    self.assertRaises(StoreUnavailable, self.settle, lease)
+                self.settle(lease)
+                self.assertEqual(self.waiting(bob), [b"first"])
+                self.release(other)
+                self.assertEqual(self.waiting(bob), [b"first"])
+        self.settle(self.lease(bob))
+        self.assertEqual(self.waiting(bob), [])
+
+    def test_deleting_at_the_last_end_fails(self):
+        """What was settled, but could not be deleted when the last lease ended, waits again."""
+        alice, bob = self.two()
+        self.put(alice, bob, b"first")
+        one, two = self.lease(bob), self.lease(bob)
+        self.settle(one)
+        self.fixture.engine.failing_commits = 1
+        self.assertRaises(StoreUnavailable, self.release, two)
+        self.assertEqual(self.waiting(bob), [b"first"])
+
+    def test_lease_in_a_failed_transaction(self):
+        """A lease that could not be given pins nothing."""
+        alice, bob = self.two()
+        self.put(alice, bob, b"first")
+        self.store.directory(alice)
+        self.fixture.engine.failing_commits = 1
+        lost = self.store.lease(bob, MANY, HUGE)
+        put = self.store.put(Envelope(alice, bob, 3, b"second"))
+        for deferred in (lost, put):
+            self.assertRaises(StoreUnavailable, self.result, deferred)
+        self.settle(self.lease(bob))
+        self.assertEqual(self.count("messages"), 0)
+
+    def test_close_on_a_full_disk(self):
+        """Closing lets go even when nothing can be written any more."""
+        alice, bob = self.two()
+        self.put(alice, bob, b"first")
+        one, _ = self.lease(bob), self.lease(bob)
+        self.settle(one)
+        self.fixture.engine.is_full = True
+        self.assertIsNone(self.result(self.store.close()))
+        self.fixture.engine.is_full = False
+        self.store.open()
+        self.assertEqual(self.waiting(bob), [b"first"])
+
+    # Expiry
+
+    def test_expire_in_steps(self):
+        """However much expires, one transaction deletes only so many messages."""
+        alice, bob = self.two()
+        sent = [self.store.put(Envelope(alice, bob, 3, b"")) for _ in range(7)]
+        self.result(sent[-1])
+        lease = self.lease(bob, 3)
+        commits = self.fixture.engine.commits
+        with mock.patch.object(_operations, "EXPIRY_STEP", 2):
+            self.assertEqual(self.result(self.store.expire(NOON + 1)), 7)
+        self.assertEqual(self.fixture.engine.commits, commits + 4)
+        self.assertEqual(self.count("messages"), 3)
+        self.release(lease)
+        self.assertEqual(self.count("messages"), 0)
+
+    def test_expiry_is_cut_short(self):
+        """What expired before the disk failed is counted, and the rest goes the next time."""
+        alice, bob = self.two()
+        for _ in range(5):
+            self.put(alice, bob)
+        commit = self.fixture.engine.commit
+        left = iter([commit, commit])
+
+        def fail_late(cursor):
+            next(left)(cursor)
+
+        with mock.patch.object(_operations, "EXPIRY_STEP", 2):
+            with mock.patch.object(self.fixture.engine, "commit", fail_late):
+                self.assertEqual(self.result(self.store.expire(NOON + 1)), 4)
+            with mock.patch.object(self.fixture.engine, "is_full", True):
+                self.assertRaises(StoreUnavailable, self.result, self.store.expire(NOON + 1))
+            self.assertEqual(self.result(self.store.expire(NOON + 1)), 1)
+
+
+class ThreadedStoreTests(TestCase):
+    """The store with a real thread."""
+
+    def setUp(self):
+        from twisted.internet import reactor
+
+        self.fixture = SqliteFixture()
+        self.fixture.result(self.fixture.store.close())
+        self.store = SqliteStore(self.fixture.path, reactor, now=lambda: NOON)
+        self.store.open()
+        self.addCleanup(self.fixture.dispose)
+        self.addCleanup(self.store.close)
+
+    @inlineCallbacks
+    def test_from_sender_to_recipient(self):
+        """Clients register, send and fetch; what was settled is gone, and the rest is kept."""
+        alice = yield self.store.register(UserName(b"Alice"), key(1))
+        bob = yield self.store.register(UserName(b"Bob"), key(2))
+        sent = [
+            self.store.put(Envelope(alice, bob, 3, number.to_bytes(2, "big")))
+            for number in range(500)
+        ]
+        ids = yield gatherResults(sent)
+        self.assertEqual(len(set(ids)), 500)
+        lease = yield self.store.lease(bob, 400, HUGE)
+        self.assertEqual([message.message_id for message in lease.messages], ids[:400])
+        other = yield self.store.lease(bob, 1, HUGE)
+        yield self.store.settle(lease)
+        yield self.store.close()
+        self.store.open()
+        rest = yield self.store.lease(bob, MANY, HUGE)
+        self.assertEqual([message.message_id for message in rest.messages], ids[400:])
+        self.assertEqual(other.messages, lease.messages[:1])
+
+    @inlineCallbacks
+    def test_asked_while_it_closes(self):
+        """What was asked for before closing is done; what comes later is refused."""
+        alice = self.store.register(UserName(b"Alice"), key(1))
+        closed = self.store.close()
+        late = self.store.register(UserName(b"Bob"), key(1))
+        yield self.assertFailure(late, StoreUnavailable)
+        yield closed
+        self.store.open()
+        directory = yield self.store.directory((yield alice))
+        self.assertEqual(directory.count, 0)

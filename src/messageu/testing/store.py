@@ -39,18 +39,16 @@ class FaultyEngine(SqliteEngine):
     failing_commits = 0
     commits = 0
 
-    def prepare(self, connection: sqlite3.Connection) -> None:
-        super().prepare(connection)
-        connection.execute(
-            f"CREATE TEMP TRIGGER poison BEFORE INSERT ON mailbox_message WHEN NEW.type = {POISON}"
-            " BEGIN SELECT RAISE(ABORT, 'poison'); END"
-        )
-
     def begin(self, cursor: sqlite3.Cursor, writes: bool) -> None:
         super().begin(cursor, writes)
         self._writes = writes
         if writes and self.is_full:
             raise sqlite_error("SQLITE_FULL")
+        # Not when it is prepared: then there may be no table yet.
+        cursor.execute(
+            f"CREATE TEMP TRIGGER IF NOT EXISTS poison BEFORE INSERT ON mailbox_message"
+            f" WHEN NEW.type = {POISON} BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        )
 
     def commit(self, cursor: sqlite3.Cursor) -> None:
         if self._writes and self.failing_commits:
