@@ -134,7 +134,7 @@ class Menu:
     async def get_public_key(self) -> None:
         """130."""
         name = await self._ask("Whose public key?")
-        peer = await self._client.find(name)
+        peer = await self._find(name)
         key = await self._client.public_key(peer.client_id)
         self._say(f"the public key of {visible_name(name)} is known now")
         if peer.public_key not in (None, key):
@@ -145,7 +145,7 @@ class Menu:
         fetched = await self._client.fetch(self._show)
         if not fetched.count:
             self._say("no messages are waiting")
-        if not fetched.all:
+        if not fetched.complete:
             self._say("more may be waiting: ask again")
 
     async def send_text(self) -> None:

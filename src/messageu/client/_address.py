@@ -18,9 +18,8 @@ from ._files import read_small
 ADDRESS_FILE: Final = "server.info"
 _SIZE_LIMIT: Final = 4096
 _LOOKS_LIKE_IPV4: Final = re.compile(r"[\d.]+")
-_HOST_NAME: Final = re.compile(
-    r"(?=.{1,253}\.?\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+"
-)
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 

@@ -44,7 +44,7 @@ from ._inbox import THREAD_FROM, LastAnswer, Opener, Run
 from ._keyring import Keyring, Peer, Warn, load_keyring, save_keyring
 from ._protocol import Patience
 from ._relay import Destination, Relay
-from ._session import ItemEvent
+from ._session import AnswerEvent, ItemEvent
 
 CONTENT_SIZE_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of a text or a file. Sealed, they are the largest content that our relay takes."""
@@ -276,7 +276,7 @@ class Client:
         clients: list[ListedClient] = []
         left_out = 0
 
-        def take(item: ItemEvent) -> None:
+        def take(item: ItemEvent | AnswerEvent) -> None:
             nonlocal left_out
             if not isinstance(item, ListedClient) or item.client_id == own:
                 return

@@ -15,7 +15,7 @@ from ._errors import ClientError, FileNotSaved, RelayRefused
 from ._inbox import OVERSIZED, Fingerprint, LastAnswer, Opener, fingerprint
 from ._messages import Message, Sender, SentMessage, TooLarge
 from ._relay import Relay
-from ._session import ItemEvent
+from ._session import AnswerEvent, ItemEvent
 
 ROUNDS_LIMIT: Final = 100
 """Times that one fetch asks for messages. Some relays never delete."""
@@ -33,11 +33,11 @@ class Fetched:
     """What a fetch came to.
 
     :ivar count: messages that were handed over.
-    :ivar all: False when more may be waiting: :data:`ROUNDS_LIMIT` was reached.
+    :ivar complete: False when more may be waiting: :data:`ROUNDS_LIMIT` was reached.
     """
 
     count: int
-    all: bool
+    complete: bool
 
 
 class Fetch:
@@ -100,11 +100,6 @@ class Fetch:
         except ClientError:
             await self._hand_over_nameless()
             raise
-        if self._unsaved is not None:
-            # A request or a good-bye would tell the relay that all is well.
-            self._relay.abort()
-            await self._hand_over_nameless()
-            raise FileNotSaved(f"a received file cannot be saved: {self._unsaved}")
         if self._nameless:
             try:
                 await self._learn_names()
@@ -113,10 +108,15 @@ class Fetch:
             finally:
                 await self._hand_over_nameless()
 
-    def _take_later(self, item: ItemEvent) -> Deferred[None]:
+    def _take_later(self, item: ItemEvent | AnswerEvent) -> Deferred[None]:
         return Deferred.fromCoroutine(self._take(item))
 
-    async def _take(self, item: ItemEvent) -> None:
+    async def _take(self, item: ItemEvent | AnswerEvent) -> None:
+        if isinstance(item, v2.EndOfMessages):
+            if self._unsaved is not None:
+                # Another request, or a good-bye, would tell the relay that all is well.
+                raise FileNotSaved(f"a received file cannot be saved: {self._unsaved}")
+            return
         self._arrived += 1
         if not isinstance(item, v2.WaitingMessage):
             await self._hand_over(OVERSIZED, TooLarge())

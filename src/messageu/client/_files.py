@@ -17,10 +17,13 @@ def read_small(path: Path, limit: int) -> bytes:
         when it has more than ``limit`` bytes (EFBIG).
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as opened:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        data = opened.read(limit + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as opened:
+            data = opened.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
     return data

@@ -13,11 +13,12 @@ from twisted.python.failure import Failure
 
 from messageu.wire import NEED_DATA, v2
 
-from ._errors import RelayError, RelaySilent
-from ._session import AnswerEvent, Item, ItemEvent, Session
+from ._errors import AnswerCut, RelayError, RelaySilent
+from ._session import AnswerEvent, Done, ItemEvent, Session
 
-Take: TypeAlias = Callable[[ItemEvent], Deferred[None] | None]
-"""Is given the items of an answer one by one; the next one comes when its Deferred has fired."""
+Take: TypeAlias = Callable[[ItemEvent | AnswerEvent], Deferred[None] | None]
+"""Is given the items of an answer one by one, and its end; the next comes when the Deferred of the
+one before has fired. By failing it refuses the answer: then the connection is reset."""
 
 
 @frozen
@@ -46,6 +47,7 @@ class RelayConnection(Protocol):
         self._session = Session()
         self._answering: Deferred[AnswerEvent] | None = None
         self._take: Take | None = None
+        self._done: AnswerEvent | None = None
         self._taking = False
         self._paused = False
         self._lost = False
@@ -99,7 +101,8 @@ class RelayConnection(Protocol):
         """Bytes from the relay."""
         self._session.receive_data(data)
         if self._answering is not None:
-            self._expect_within(self._patience.progress)
+            if not self._taking:
+                self._expect_within(self._patience.progress)
             self._go_on()
         elif self._closing is None:
             self.abort()
@@ -117,19 +120,23 @@ class RelayConnection(Protocol):
 
     def _go_on(self) -> None:
         while self._answering is not None and not self._taking:
+            if self._done is not None:
+                self._finish(self._done)
+                return
             try:
                 result = self._session.next_result()
             except RelayError as error:
                 self._finish(Failure(error))
                 return
             if result is NEED_DATA:
+                if self._lost:  # and given up before
+                    self._finish(Failure(AnswerCut("the connection was closed", begun=True)))
                 return
-            if isinstance(result, Item):
-                self._hand_over(result.event)
-            else:
-                self._finish(result.event)
+            if isinstance(result, Done):
+                self._done = result.event
+            self._hand_over(result.event)
 
-    def _hand_over(self, event: ItemEvent) -> None:
+    def _hand_over(self, event: ItemEvent | AnswerEvent) -> None:
         if self._take is None:
             return
         self._taking = True
@@ -157,7 +164,8 @@ class RelayConnection(Protocol):
 
     def _finish(self, outcome: AnswerEvent | Failure) -> None:
         self._stop_timer()
-        answering, self._answering, self._take = self._answering, None, None
+        answering, self._answering = self._answering, None
+        self._take = self._done = None
         if self._session.usable:
             self.answered += 1
         else:
@@ -167,7 +175,7 @@ class RelayConnection(Protocol):
 
     def _give_up(self) -> None:
         self._stop_timer()
-        self._answering = self._take = None
+        self._answering = self._take = self._done = None
         self.abort()
 
     # Time.

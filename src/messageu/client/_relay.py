@@ -119,11 +119,6 @@ class Relay:
             raise TypeError("the session has let another answer pass")
         return event
 
-    def abort(self) -> None:
-        """Reset the connection: what the relay is not sure to have delivered, it keeps."""
-        if self._connection is not None:
-            self._connection.abort()
-
     async def close(self) -> None:
         """Close the connection in good order. A later request opens a new one."""
         connection, self._connection = self._connection, None
@@ -153,7 +148,7 @@ class Relay:
         """Ask on the connection that there is, if it may be used for that, else on a new one."""
         doubt = _DOUBTS.get(type(request.body))
         used = self._connection
-        if used is not None and used.usable and (self._keeps or doubt is None):
+        if used is not None and used.usable and (doubt is None or self._keeps or not used.answered):
             try:
                 event = await self._ask_on(used, request, take, doubt)
             except (AnswerBroken, RelaySilent, OutcomeUnknown) as failed:
@@ -161,7 +156,7 @@ class Relay:
                 if not isinstance(failed, AnswerBroken) or failed.begun:
                     raise
             else:
-                self._keeps = True
+                self._keeps |= used.answered > 1
                 return event
         return await self._ask_on(await self._open(), request, take, doubt)
 
@@ -174,11 +169,10 @@ class Relay:
             text = f"{failed} ({self._place})"
             if doubt is not None:
                 raise OutcomeUnknown(f"{text}; {doubt}") from None
-            if isinstance(failed, AnswerNonsense):
-                raise AnswerNonsense(
-                    f"{text}; is it a MessageU relay?", begun=failed.begun
-                ) from None
-            raise
+            if isinstance(failed, RelaySilent):
+                raise RelaySilent(text) from None
+            hint = "; is it a MessageU relay?" if isinstance(failed, AnswerNonsense) else ""
+            raise type(failed)(f"{text}{hint}", begun=failed.begun) from None
 
     async def _open(self) -> RelayConnection:
         await self._leave()
