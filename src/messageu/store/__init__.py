@@ -1,5 +1,6 @@
 """Where clients, public keys and mailboxes are kept. It cannot open what it keeps."""
 
+from ._engine import SqliteEngine
 from ._interface import (
     Directory,
     DirectoryPage,
@@ -12,16 +13,21 @@ from ._interface import (
 )
 from ._memory import MemoryStore
 from ._sqlite import SqliteStore
+from ._transactor import ConnectionPool, Engine, connection_pool
 
 __all__ = [
+    "ConnectionPool",
     "Directory",
     "DirectoryPage",
+    "Engine",
     "IMailboxStore",
     "Lease",
     "MemoryStore",
     "Span",
+    "SqliteEngine",
     "SqliteStore",
     "StoreError",
     "StoreUnavailable",
     "StoreUnusable",
+    "connection_pool",
 ]

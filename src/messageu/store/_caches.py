@@ -40,9 +40,6 @@ class ClientKeys:
         while len(self._keys) > self._limit:
             self._keys.popitem(last=False)
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
 
 class LastSeen:
     """When clients were last heard of, by their key, gathered until it is written.

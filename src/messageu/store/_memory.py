@@ -205,7 +205,3 @@ class MemoryStore:
 
 def _message_id(sequence: int) -> MessageId:
     return MessageId(sequence % MESSAGE_ID_LIMIT)
-
-
-def _closed() -> object:
-    return fail(StoreUnavailable("the store is not open"))

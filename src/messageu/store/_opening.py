@@ -103,7 +103,8 @@ _WHY: Final = {
 
 
 def _check_file(path: Path) -> None:
-    """What can be said without SQLite, which would make a file where there is none."""
+    """What can be said without SQLite, and while it has nothing open: closing a file of the
+    database would drop the locks that SQLite holds on it."""
     folder = path.parent
     if not folder.is_dir():
         raise StoreUnusable(f"{path}: there is no folder {folder}")
@@ -186,7 +187,7 @@ def _upgrade(path: Path, engine: SqliteEngine, version: int, now: Callable[[], f
             _migrate(connection, path, version, now)
         else:
             with _transaction(connection):
-                """Whoever else has locked it is noticed now."""
+                pass  # whoever else has locked it is noticed now
         engine.prepare(connection)
 
 

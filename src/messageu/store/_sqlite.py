@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from messageu.model import ClientId, Envelope, MessageId, PublicKey, Refusal, UserName
@@ -41,12 +41,10 @@ from ._operations import (
     TakeLease,
     WriteLastSeen,
 )
-from ._transactor import Engine, Transactor, connection_pool
+from ._transactor import ConnectionPool, Engine, Transactor, connection_pool
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
-
-    from twisted.enterprise.adbapi import ConnectionPool
 
 LAST_SEEN_DELAY: Final = 60.0
 """Seconds after which the time of a request is written even when nothing else is."""
@@ -55,6 +53,20 @@ LAST_SEEN_DELAY: Final = 60.0
 def random_client_id() -> ClientId:
     """A new random UUID."""
     return ClientId(uuid4().bytes)
+
+
+@frozen
+class _Held:
+    """What an open store holds."""
+
+    lock: DatabaseLock
+    pool: ConnectionPool
+    transactor: Transactor[StoreWork]
+
+    def let_go(self) -> None:
+        """Nothing runs any more."""
+        self.pool.close()
+        self.lock.release()
 
 
 @implementer(IMailboxStore)
@@ -68,8 +80,6 @@ class SqliteStore:
     :param engine: what is particular to SQLite.
     :param new_pool: makes adbapi's pool of the one connection, from the engine and the reactor.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -90,35 +100,34 @@ class SqliteStore:
         self._keys = ClientKeys()
         self._leases = LeaseLedger()
         self._last_seen = LastSeen(reactor.seconds)
-        self._lock: DatabaseLock | None = None
-        self._pool: ConnectionPool | None = None
-        self._transactor: Transactor[StoreWork] | None = None
+        self._held: _Held | None = None
         self._timer: IDelayedCall | None = None
         self._closing: Deferred[None] = succeed(None)
 
     def open(self) -> None:
         # On a connection of its own: no thread is started before all is well.
-        self._lock = open_database(self._path, self._engine, self._now)
+        lock = open_database(self._path, self._engine, self._now)
+        pool = self._new_pool(self._engine, self._reactor)
+        transactor = Transactor(pool, self._engine, self._new_work, self._riders)
         self._keys = ClientKeys()
-        self._pool = self._new_pool(self._engine, self._reactor)
-        self._transactor = Transactor(self._pool, self._engine, self._new_work, self._riders)
+        self._held = _Held(lock, pool, transactor)
 
     def close(self) -> Deferred[None]:
-        transactor, self._transactor = self._transactor, None
-        if transactor is not None:
-            self._closing = self._close(transactor)
+        held, self._held = self._held, None
+        if held is not None:
+            self._closing = self._close(held)
         closed: Deferred[None] = Deferred()
         self._closing.addCallback(closed.callback)
         return closed
 
-    def _close(self, transactor: Transactor[StoreWork]) -> Deferred[None]:
+    def _close(self, held: _Held) -> Deferred[None]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for last in (EndAllLeases(self._leases), WriteLastSeen()):
             # The transactor has logged what failed, and there is nobody else to tell.
-            transactor.submit(last).addErrback(lambda _: None)
-        return transactor.close().addCallback(self._let_go)
+            held.transactor.submit(last).addErrback(lambda _: None)
+        return held.transactor.close().addCallback(lambda _: held.let_go())
 
     def register(self, name: UserName, public_key: PublicKey) -> Deferred[ClientId | Refusal]:
         return self._submit(Register(self._new_client_id(), name, public_key, self._now()))
@@ -174,11 +183,13 @@ class SqliteStore:
         return total
 
     def _submit(self, operation: StoreOperation) -> Deferred[Any]:
-        if self._transactor is None:
+        if self._held is None:
             return fail(StoreUnavailable("the store is not open"))
         if self._timer is None:
-            self._timer = self._reactor.callLater(LAST_SEEN_DELAY, self._write_last_seen)
-        return self._transactor.submit(operation)
+            self._timer = self._reactor.callLater(
+                LAST_SEEN_DELAY, self._write_last_seen, self._held.transactor
+            )
+        return self._held.transactor.submit(operation)
 
     def _new_work(self, cursor: Cursor) -> StoreWork:
         return StoreWork(cursor, self._engine, self._leases, self._last_seen, self._keys)
@@ -186,13 +197,7 @@ class SqliteStore:
     def _riders(self) -> Sequence[StoreOperation]:
         return (WriteLastSeen(),) if self._last_seen.is_due() else ()
 
-    def _write_last_seen(self) -> None:
+    def _write_last_seen(self, transactor: Transactor[StoreWork]) -> None:
         self._timer = None
-        if self._transactor is not None and self._last_seen.gathered:
-            self._transactor.submit(WriteLastSeen()).addErrback(lambda _: None)
-
-    def _let_go(self, _: None) -> None:
-        if self._pool is not None:
-            self._pool.close()
-        if self._lock is not None:
-            self._lock.release()
+        if self._last_seen.gathered:
+            transactor.submit(WriteLastSeen()).addErrback(lambda _: None)

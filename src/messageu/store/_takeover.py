@@ -211,7 +211,7 @@ def _type(cell: _Cell) -> int:
             number = _number(cell)
         case _:
             number = cell
-    if number is None or number != int(number) or not 0 <= number <= 255:
+    if number is None or number not in range(256):
         raise _Unfit("the type is not one byte")
     return int(number)
 

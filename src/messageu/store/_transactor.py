@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import field, frozen
 from twisted.enterprise import adbapi
@@ -25,6 +25,9 @@ PENDING_LIMIT: Final = 65_536
 BATCH_OPERATIONS: Final = 4_096
 BATCH_BYTES: Final = 8 * 2**20
 """What one transaction takes at most; at least one operation, however large."""
+
+
+ConnectionPool: TypeAlias = adbapi.ConnectionPool
 
 
 class Work(Protocol):
@@ -87,9 +90,9 @@ class Engine(Protocol):
     def describe(self, error: Exception) -> str: ...
 
 
-def connection_pool(engine: Engine, reactor: object) -> adbapi.ConnectionPool:
+def connection_pool(engine: Engine, reactor: object) -> ConnectionPool:
     """A pool of one connection in one thread, which is opened when it is first used."""
-    return adbapi.ConnectionPool(
+    return ConnectionPool(
         engine.module,
         cp_reactor=reactor,
         cp_min=1,
@@ -129,7 +132,7 @@ class Transactor(Generic[W]):
 
     def __init__(
         self,
-        pool: adbapi.ConnectionPool,
+        pool: ConnectionPool,
         engine: Engine,
         new_work: Callable[[Cursor], W],
         riders: Callable[[], Iterable[Operation[W]]] = tuple,

@@ -16,10 +16,10 @@ from messageu.store import (
     IMailboxStore,
     Lease,
     Span,
+    SqliteEngine,
     StoreError,
     StoreUnavailable,
 )
-from messageu.store._engine import SqliteEngine
 
 POISON: Final = 254
 """A type of message that :class:`FaultyEngine` cannot insert."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from messageu.store._transactor import Engine, connection_pool
-
-if TYPE_CHECKING:
-    from twisted.enterprise.adbapi import ConnectionPool
+from messageu.store import ConnectionPool, Engine, connection_pool
 
 R = TypeVar("R")
 
@@ -75,7 +72,7 @@ class _Reactor:
 
 
 def threadless_pool(engine: Engine, clock: Clock) -> ConnectionPool:
-    """As :func:`connection_pool`, for a clock in the place of the reactor.
+    """As :func:`messageu.store.connection_pool`, for a clock in the place of the reactor.
 
     Give it to :class:`messageu.store.SqliteStore` as ``new_pool``.
     """

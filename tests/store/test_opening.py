@@ -1,0 +1,308 @@
+"""Opening a database: what is made, what is refused, and that a refusal changes nothing."""
+
+import fcntl
+import os
+import sqlite3
+import stat
+import tempfile
+from contextlib import closing, contextmanager
+from pathlib import Path
+from unittest import mock
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from messageu.model import UserName
+from messageu.store import SqliteStore, StoreUnusable, _opening
+from messageu.store._engine import SqliteEngine
+from messageu.testing.store import sqlite_error
+from messageu.testing.threadpool import threadless_pool
+from tests.store.contract import NOON, key, result_of
+
+NOBODY_UID = 65534
+
+
+def dump(path):
+    """The schema of a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        return sorted(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+class OpeningCase(SynchronousTestCase):
+    """A folder, and what can be done to a database in it."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.path = self.folder / "defensive.db"
+        self.clock = Clock()
+
+    def make(self, **options):
+        options = {"now": lambda: NOON, "new_pool": threadless_pool} | options
+        return SqliteStore(options.pop("path", self.path), self.clock, **options)
+
+    def close(self, store):
+        closed = store.close()
+        self.clock.advance(0)
+        result_of(closed)
+
+    def opened(self, **options):
+        store = self.make(**options)
+        store.open()
+        self.addCleanup(self.close, store)
+        return store
+
+    def open_and_close(self):
+        store = self.make()
+        store.open()
+        self.close(store)
+
+    def refuse(self, **options):
+        """The one line with which opening is refused, without a change to any file."""
+        before = self.files()
+        line = str(self.assertRaises(StoreUnusable, self.make(**options).open))
+        self.assertEqual(self.files(), before)
+        self.assertNotIn("\n", line)
+        self.assertTrue(line.startswith(str(options.get("path", self.path))), line)
+        return line
+
+    def files(self):
+        """What is in the folder, but for the lock, which stays."""
+        return {
+            path.name: (path.stat().st_mode, path.is_file() and path.read_bytes())
+            for path in self.folder.iterdir()
+            if path.suffix != ".lock"
+        }
+
+    def execute(self, *statements):
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+class CreationTests(OpeningCase):
+    def test_new(self):
+        """Where nothing is, a database is made that only its owner can read."""
+        self.opened()
+        for name in ("defensive.db", "defensive.db.lock"):
+            mode = self.folder.joinpath(name).stat().st_mode
+            self.assertEqual(stat.filemode(mode), "-rw-------")
+
+    def test_umask(self):
+        """Files that are made while the store is in use are as closed as the database."""
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        store = self.opened()
+        registered = store.register(UserName(b"Alice"), key())
+        self.clock.advance(0)
+        result_of(registered)
+        modes = {stat.filemode(path.stat().st_mode) for path in self.folder.iterdir()}
+        self.assertIn("defensive.db-wal", self.files())
+        self.assertEqual(modes, {"-rw-------"})
+
+    def test_durable(self):
+        """A commit is synced, in WAL mode."""
+        engine = SqliteEngine(self.path)
+        self.opened()
+        with closing(sqlite3.connect(**engine.connect_arguments)) as connection:
+            engine.prepare(connection)
+            for pragma, value in (("journal_mode", "wal"), ("synchronous", 2)):
+                self.assertEqual(connection.execute(f"PRAGMA {pragma}").fetchone(), (value,))
+
+    def test_not_durable(self):
+        """A database that cannot be made durable is not used."""
+        engine = SqliteEngine(Path(":memory:"))
+        with closing(sqlite3.connect(":memory:")) as connection:
+            error = self.assertRaises(sqlite3.OperationalError, engine.prepare, connection)
+        self.assertEqual(str(error), "journal_mode is memory, not wal")
+
+    def test_empty_file(self):
+        """An empty file, and a database without tables, count as nothing."""
+        for make in (self.path.touch, lambda: self.execute("PRAGMA user_version = 1")):
+            make()
+            self.open_and_close()
+            self.assertTrue(dump(self.path))
+            self.path.unlink()
+
+    def test_relative_path(self):
+        """A path may be text, relative, and odd."""
+        os.chdir(self.folder)
+        self.addCleanup(os.chdir, "/")
+        store = self.opened(path="odd ?#%41 name.db")
+        registered = store.register(UserName(b"Alice"), key())
+        self.clock.advance(0)
+        result_of(registered)
+        self.assertTrue(self.folder.joinpath("odd ?#%41 name.db").exists())
+
+    def test_creation_fails(self):
+        """When a database cannot be made nothing is left of it."""
+        full = sqlite_error("SQLITE_FULL")
+        with mock.patch.object(_opening, "create_views", side_effect=full):
+            self.assertEqual(self.refuse(), f"{self.path}: the disk is full")
+        self.path.touch(0o600)
+        with mock.patch.object(_opening, "create_views", side_effect=full):
+            line = str(self.assertRaises(StoreUnusable, self.make().open))
+        self.assertIn("the disk is full", line)
+        self.open_and_close()
+
+    def test_system_error(self):
+        """An error of the system is told in its words."""
+        error = OSError(5, "Input/output error")
+        with mock.patch.object(_opening, "_sync", side_effect=error):
+            self.assertEqual(self.refuse(), f"{self.path}: Input/output error")
+
+    def test_lock_is_let_go_after_a_refusal(self):
+        """A refused start does not keep the next one away."""
+        with mock.patch.object(_opening, "create_views", side_effect=sqlite3.OperationalError):
+            self.refuse()
+        self.opened()
+
+
+class RefusalTests(OpeningCase):
+    def test_second_server(self):
+        """A second server on the same database is refused, until the first has closed."""
+        first = self.make()
+        first.open()
+        line = str(self.assertRaises(StoreUnusable, self.make().open))
+        self.assertEqual(line, f"{self.path}: another server is using this database")
+        self.close(first)
+        self.opened()
+
+    def test_no_folder(self):
+        """A database in a folder that is not there is refused."""
+        path = self.folder / "nowhere" / "defensive.db"
+        self.assertIn("there is no folder", self.refuse(path=path))
+
+    def test_folder_in_its_place(self):
+        """A folder is no database."""
+        self.path.mkdir()
+        self.assertIn("this is a folder", self.refuse())
+
+    def test_special_file(self):
+        """A pipe is no database, and nobody waits for it."""
+        os.mkfifo(self.path)
+        line = str(self.assertRaises(StoreUnusable, self.make().open))
+        self.assertIn("this is not a file", line)
+
+    def test_no_database(self):
+        """A file that is no database is refused, however it begins."""
+        for content in (b"text\n", b"SQLite format 3", b"\0" * 5_000):
+            with self.subTest(content=content[:20]):
+                self.path.write_bytes(content)
+                self.assertIn("this is not an SQLite database", self.refuse())
+
+    def test_damaged(self):
+        """A file that only begins as a database does is refused."""
+        self.open_and_close()
+        head = self.path.read_bytes()[:100]
+        for content in (b"SQLite format 3\0" + bytes(5_000), head + bytes(8_092)):
+            self.path.write_bytes(content)
+            self.assertRegex(self.refuse(), "not an SQLite database|damaged")
+
+    def test_cut_short(self):
+        """A database whose end is missing is refused, or opened without a change to its bytes."""
+        self.open_and_close()
+        self.path.write_bytes(self.path.read_bytes()[:4_096])
+        self.assertIn("damaged", self.refuse())
+
+    def test_other_program(self):
+        """Another program's database is left alone."""
+        self.execute("CREATE TABLE bookmarks (url)")
+        self.assertIn("belongs to another program", self.refuse())
+
+    def test_newer_version(self):
+        """A database that only a newer version can use is refused, with both versions."""
+        self.open_and_close()
+        self.execute(
+            "UPDATE mailbox_meta SET value = 7 WHERE name = 'compat_version'",
+            "UPDATE mailbox_meta SET value = 9 WHERE name = 'schema_version'",
+        )
+        self.assertIn("its schema is 9, this program's 1", self.refuse())
+
+    def test_newer_version_with_a_log(self):
+        """Not even what its write-ahead log holds is moved."""
+        self.open_and_close()
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("UPDATE mailbox_meta SET value = 7 WHERE name = 'compat_version'")
+            connection.commit()
+            copies = {suffix: Path(f"{self.path}{suffix}").read_bytes() for suffix in ("", "-wal")}
+        for suffix, content in copies.items():
+            Path(f"{self.path}{suffix}").write_bytes(content)
+        line = str(self.assertRaises(StoreUnusable, self.make().open))
+        self.assertIn("newer version", line)
+        for suffix, content in copies.items():
+            self.assertEqual(Path(f"{self.path}{suffix}").read_bytes(), content)
+
+    def test_newer_but_compatible(self):
+        """A newer schema that this version can use is used, and not called older."""
+        self.open_and_close()
+        self.execute("UPDATE mailbox_meta SET value = 2 WHERE name = 'schema_version'")
+        self.open_and_close()
+        with closing(sqlite3.connect(self.path)) as connection:
+            rows = connection.execute("SELECT value FROM mailbox_meta WHERE name LIKE 'schema%'")
+            self.assertEqual(rows.fetchall(), [(2,)])
+
+    def test_locked(self):
+        """A database that another program is writing to is refused."""
+        self.open_and_close()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            line = str(self.assertRaises(StoreUnusable, self.make().open))
+        self.assertIn("another process has locked this database", line)
+        self.opened()
+
+    def test_lock_cannot_be_made(self):
+        """Without a lock no database is opened."""
+        _opening.beside(self.path, ".lock").mkdir()
+        line = self.assertRaises(StoreUnusable, self.make().open)
+        self.assertIn("defensive.db.lock: Is a directory", str(line))
+        self.assertFalse(self.path.exists())
+
+    def test_lock_is_held_by_the_kernel(self):
+        """The lock is one that the kernel lets go of when its process ends."""
+        self.opened()
+        with _opening.beside(self.path, ".lock").open() as file:
+            self.assertRaises(OSError, fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @contextmanager
+    def unprivileged(self):
+        """As nobody in particular: root is refused nothing."""
+        if os.geteuid() == 0:
+            os.chown(self.folder, NOBODY_UID, -1)
+            for path in self.folder.iterdir():
+                os.chown(path, NOBODY_UID, -1)
+            # access() asks for the real user, and not for the effective one.
+            os.setreuid(NOBODY_UID, 0)
+            os.setresuid(NOBODY_UID, NOBODY_UID, 0)
+        try:
+            yield
+        finally:
+            if os.getresuid()[2] == 0:
+                os.setresuid(0, 0, 0)
+
+    def test_read_only_file(self):
+        """A database that may not be written is refused."""
+        self.open_and_close()
+        self.path.chmod(0o400)
+        with self.unprivileged():
+            self.assertIn("cannot be written: Permission denied", self.refuse())
+
+    def test_read_only_folder(self):
+        """A folder that may not be written is refused, whether there is a database or not."""
+        for prepare in (lambda: None, self.open_and_close):
+            prepare()
+            self.folder.chmod(0o500)
+            try:
+                with self.unprivileged():
+                    self.assertIn("the folder", line := self.refuse())
+                    self.assertIn("cannot be written", line)
+            finally:
+                self.folder.chmod(0o700)
+
+    def test_read_only_disk(self):
+        """A database on a disk that cannot be written is refused."""
+        self.open_and_close()
+        error = sqlite_error("SQLITE_READONLY")
+        with mock.patch.object(SqliteEngine, "prepare", side_effect=error):
+            self.assertIn("this database cannot be written", self.refuse())
