@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -28,7 +28,6 @@ from messageu.wire import v2
 from ._address import endpoint_of, read_address
 from ._errors import (
     AnswerNonsense,
-    ClientError,
     ContentTooLarge,
     FileMissing,
     FileRefused,
@@ -108,7 +107,7 @@ class Client:
         self._folder = folder
         self._settings = settings if settings is not None else Settings()
         self._run_in_thread = run_in_thread if run_in_thread is not None else _pool_of(reactor)
-        self._warn = warn if warn is not None else partial(_log.warn, "{line}")
+        self._warn = warn if warn is not None else _log_warning
         self._relay = Relay(reactor, self._find, self._settings.patience)
         self._identity: Identity | None = None
         self._keyring: Keyring | None = None
@@ -159,38 +158,36 @@ class Client:
         :raises IdentityInvalid: when it cannot be written.
         :raises RelayRefused: when the name is taken, among other reasons.
         """
-        return Deferred.fromCoroutine(self._alone(self._registering, self._register(name)))
+        return Deferred.fromCoroutine(self._register(name))
 
     def list_clients(self) -> Deferred[Listing]:
         """Ask for all clients, and remember their names."""
-        return Deferred.fromCoroutine(self._saving(self._list_clients()))
+        return Deferred.fromCoroutine(self._list_clients())
 
     def find(self, name: bytes) -> Deferred[Peer]:
         """The client of that name, byte for byte; the relay is asked only if it is not known.
 
         :raises UnknownPeer: when the relay lists nobody of that name.
         """
-        return Deferred.fromCoroutine(self._saving(self._find_peer(name)))
+        return Deferred.fromCoroutine(self._find_peer(name))
 
     def public_key(self, peer: ClientId) -> Deferred[PublicKey]:
         """Ask for a client's public key, and remember it.
 
         :raises PeerKeyInvalid: when it is none; then it is not remembered.
         """
-        return Deferred.fromCoroutine(self._saving(self._public_key(peer)))
+        return Deferred.fromCoroutine(self._public_key(peer))
 
     def request_key(self, peer: ClientId) -> Deferred[MessageId]:
         """Ask a client for a symmetric key."""
-        return Deferred.fromCoroutine(
-            self._saving(self._send(peer, v2.MessageType.KEY_REQUEST, b""))
-        )
+        return Deferred.fromCoroutine(self._send(peer, v2.MessageType.KEY_REQUEST, b""))
 
     def send_key(self, peer: ClientId) -> Deferred[MessageId]:
         """Make a symmetric key and send it to a client; once it is stored, it is the shared one.
 
         :raises PeerKeyInvalid: when the client's public key is none.
         """
-        return Deferred.fromCoroutine(self._saving(self._send_key(peer)))
+        return Deferred.fromCoroutine(self._send_key(peer))
 
     def send_text(self, peer: ClientId, text: str) -> Deferred[MessageId]:
         """Send a text of at most :data:`CONTENT_SIZE_LIMIT` bytes of UTF-8.
@@ -200,7 +197,7 @@ class Client:
         :raises NoSharedKey: when no symmetric key is shared with that client.
         :raises ContentTooLarge: when it is too long.
         """
-        return Deferred.fromCoroutine(self._saving(self._send_text(peer, text)))
+        return Deferred.fromCoroutine(self._send_text(peer, text))
 
     def send_file(self, peer: ClientId, path: Path) -> Deferred[MessageId]:
         """Send a regular file of at most :data:`CONTENT_SIZE_LIMIT` bytes. Its name is not sent.
@@ -209,7 +206,7 @@ class Client:
         :raises FileRefused: when it cannot be read, is something else, or is too large.
         :raises NoSharedKey: when no symmetric key is shared with that client.
         """
-        return Deferred.fromCoroutine(self._saving(self._send_file(peer, path)))
+        return Deferred.fromCoroutine(self._send_file(peer, path))
 
     def fetch(self, on_message: OnMessage) -> Deferred[Fetched]:
         """Fetch all that waits for us, and hand it to ``on_message``, message by message.
@@ -222,9 +219,7 @@ class Client:
 
         :raises FileNotSaved: when a received file could not be written.
         """
-        return Deferred.fromCoroutine(
-            self._alone(self._fetching, self._saving(self._fetch(on_message)))
-        )
+        return Deferred.fromCoroutine(self._fetch(on_message))
 
     # How it is done.
 
@@ -235,41 +230,28 @@ class Client:
         timeout = self._settings.patience.connect
         return Destination(str(address), endpoint_of(self._reactor, address, timeout))
 
-    async def _alone(self, lock: DeferredLock, work: Coroutine[Any, Any, Value]) -> Value:
-        try:
-            await lock.acquire()
-        except CancelledError:
-            work.close()
-            raise
-        try:
-            return await work
-        finally:
-            lock.release()
-
-    async def _saving(self, work: Coroutine[Any, Any, Value]) -> Value:
+    @contextmanager
+    def _saving(self) -> Iterator[Keyring]:
         """Do something that may change the keyring, and save it, however that went."""
+        keyring = self.keyring
         try:
-            keyring = self.keyring
-        except ClientError:
-            work.close()
-            raise
-        try:
-            return await work
+            yield keyring
         finally:
             keyring.relay_version = self._relay.version
             save_keyring(self._folder, keyring, self._warn)
 
     async def _register(self, name: UserName) -> Identity:
-        private_key = await self._run_in_thread(PrivateKey.generate)
-        draft = IdentityDraft(self._folder, name, private_key)
-        try:
-            body = v2.Register(name, private_key.public_key)
-            answer = await self._relay.ask(NOBODY, body, v2.Registered)
-            identity = draft.complete(answer.client_id)
-        finally:
-            draft.discard()
-        self._identity, self._keyring, self._last_answer = identity, None, LastAnswer()
-        return identity
+        async with self._registering:
+            private_key = await self._run_in_thread(PrivateKey.generate)
+            draft = IdentityDraft(self._folder, name, private_key)
+            try:
+                body = v2.Register(name, private_key.public_key)
+                answer = await self._relay.ask(NOBODY, body, v2.Registered)
+                identity = draft.complete(answer.client_id)
+            finally:
+                draft.discard()
+            self._identity, self._keyring, self._last_answer = identity, None, LastAnswer()
+            return identity
 
     async def _list_clients(self) -> Listing:
         own = self.identity.client_id
@@ -285,44 +267,46 @@ class Client:
             else:
                 left_out += 1
 
-        await self._relay.ask(own, v2.ListClients(), v2.EndOfClients, take)
-        self.keyring.learn_names(clients)
+        with self._saving() as keyring:
+            await self._relay.ask(own, v2.ListClients(), v2.EndOfClients, take)
+            keyring.learn_names(clients)
         return Listing(tuple(clients), left_out)
 
     async def _find_peer(self, name: bytes) -> Peer:
-        known = self.keyring.named(name)
-        if known is not None:
-            return known
-        listing = await self._list_clients()
-        for client in listing.clients:
-            if client.name == name:
-                self.keyring.learn_name(client)
-                break
-        found = self.keyring.named(name)
-        if found is None:
-            raise UnknownPeer("nobody is registered under that name")
+        with self._saving() as keyring:
+            found = keyring.named(name)
+            if found is None:
+                listing = await self._list_clients()
+                listed = next((each for each in listing.clients if each.name == name), None)
+                if listed is None:
+                    raise UnknownPeer("nobody is registered under that name")
+                keyring.learn_name(listed)  # there may have been no room for it
+                found = keyring.named(name) or keyring.peer(listed.client_id)
         return found
 
     async def _public_key(self, peer: ClientId) -> PublicKey:
-        body = v2.GetPublicKey(peer)
-        answer = await self._relay.ask(self.identity.client_id, body, v2.PublicKeyOf)
-        if answer.client_id != peer:
-            raise AnswerNonsense("the relay answered with the key of another client", begun=True)
-        _sealed_for(answer.public_key, SymmetricKey.generate())
-        self.keyring.learn_public_key(peer, answer.public_key)
+        with self._saving() as keyring:
+            body = v2.GetPublicKey(peer)
+            answer = await self._relay.ask(keyring.owner, body, v2.PublicKeyOf)
+            if answer.client_id != peer:
+                raise AnswerNonsense("the relay gave the key of another client", begun=True)
+            _sealed_for(answer.public_key, SymmetricKey.generate())  # it can be used
+            keyring.learn_public_key(peer, answer.public_key)
         return answer.public_key
 
     async def _send(self, peer: ClientId, kind: v2.MessageType, content: bytes) -> MessageId:
-        body = v2.SendMessage(peer, kind, content)
-        answer = await self._relay.ask(self.identity.client_id, body, v2.Stored)
+        with self._saving() as keyring:
+            body = v2.SendMessage(peer, kind, content)
+            answer = await self._relay.ask(keyring.owner, body, v2.Stored)
         return answer.message_id
 
     async def _send_key(self, peer: ClientId) -> MessageId:
-        public_key = self.keyring.peer(peer).public_key or await self._public_key(peer)
-        key = SymmetricKey.generate()
-        sealed = _sealed_for(public_key, key)
-        message_id = await self._send(peer, v2.MessageType.SYMMETRIC_KEY, sealed)
-        self.keyring.share(peer, key)
+        with self._saving() as keyring:
+            public_key = keyring.peer(peer).public_key or await self._public_key(peer)
+            key = SymmetricKey.generate()
+            sealed = _sealed_for(public_key, key)
+            message_id = await self._send(peer, v2.MessageType.SYMMETRIC_KEY, sealed)
+            keyring.share(peer, key)
         return message_id
 
     async def _send_text(self, peer: ClientId, text: str) -> MessageId:
@@ -348,21 +332,19 @@ class Client:
         return key
 
     async def _fetch(self, on_message: OnMessage) -> Fetched:
-        opener = Opener(
-            self.identity.private_key,
-            self.keyring,
-            self._run_in_thread,
-            self._settings.download_folder,
-        )
-        fetch = Fetch(
-            self._relay,
-            self.identity.client_id,
-            opener,
-            self._last_answer,
-            self._list_clients,
-            on_message,
-        )
-        return await fetch.run()
+        async with self._fetching:
+            with self._saving() as keyring:
+                private_key = self.identity.private_key
+                folder = self._settings.download_folder
+                opener = Opener(private_key, keyring, self._run_in_thread, folder)
+                fetch = Fetch(
+                    self._relay, opener, self._last_answer, self._list_clients, on_message
+                )
+                return await fetch.run()
+
+
+def _log_warning(line: str) -> None:
+    _log.warn("{line}", line=line)
 
 
 def _pool_of(reactor: Any) -> Run:

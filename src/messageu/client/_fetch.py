@@ -8,7 +8,6 @@ from typing import Final, TypeAlias
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
-from messageu.model import ClientId
 from messageu.wire import v2
 
 from ._errors import ClientError, FileNotSaved, RelayRefused
@@ -53,14 +52,12 @@ class Fetch:
     def __init__(
         self,
         relay: Relay,
-        asker: ClientId,
         opener: Opener,
         last_answer: LastAnswer,
         learn_names: Callable[[], Awaitable[object]],
         on_message: OnMessage,
     ) -> None:
         self._relay = relay
-        self._asker = asker
         self._opener = opener
         self._last_answer = last_answer
         self._learn_names = learn_names
@@ -95,7 +92,7 @@ class Fetch:
     async def _ask(self) -> None:
         try:
             await self._relay.ask(
-                self._asker, v2.FetchMessages(), v2.EndOfMessages, self._take_later
+                self._opener.keyring.owner, v2.FetchMessages(), v2.EndOfMessages, self._take_later
             )
         except ClientError:
             await self._hand_over_nameless()

@@ -53,6 +53,14 @@ _REASONS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], str],
     (error.NoRouteError, "there is no way to it"),
 )
 
+_CONNECTING_ERRORS: Final = (
+    error.ConnectError,
+    error.ConnectionClosed,
+    error.DNSLookupError,
+    DeferredTimeout,
+    OSError,
+)
+
 Answer = TypeVar("Answer", bound=AnswerEvent)
 
 
@@ -89,12 +97,10 @@ class Relay:
 
         :raises ClientError: when there is none to be had.
         """
-        await self._take_turn()
-        try:
+        self._check_queue()
+        async with self._turn:
             if self._connection is None or not self._connection.usable:
                 await self._open()
-        finally:
-            self._turn.release()
 
     async def ask(
         self,
@@ -110,11 +116,9 @@ class Relay:
         :raises RelayRefused: for 9000.
         :raises RelayError: when there is no answer.
         """
-        await self._take_turn()
-        try:
+        self._check_queue()
+        async with self._turn:
             event = await self._ask_in_some_version(asker, body, take)
-        finally:
-            self._turn.release()
         if not isinstance(event, answer):  # pragma: no cover
             raise TypeError("the session has let another answer pass")
         return event
@@ -125,10 +129,9 @@ class Relay:
         if connection is not None:
             await connection.close()
 
-    async def _take_turn(self) -> None:
+    def _check_queue(self) -> None:
         if len(self._turn.waiting) >= REQUESTS_LIMIT:
             raise TooManyRequests(f"more than {REQUESTS_LIMIT} requests wait for the relay")
-        await self._turn.acquire()
 
     async def _ask_in_some_version(
         self, asker: ClientId, body: v2.RequestBody, take: Take | None
@@ -185,7 +188,7 @@ class Relay:
             self._connection = await connecting
         except error.ConnectingCancelledError:
             raise CancelledError from None
-        except (error.ConnectError, error.DNSLookupError, DeferredTimeout, OSError) as failed:
+        except _CONNECTING_ERRORS as failed:
             raise RelayUnreachable(
                 f"the relay at {destination.name} cannot be reached: {_reason(failed)}"
             ) from None
