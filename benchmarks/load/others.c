@@ -219,7 +219,7 @@ static void amqp_greet(int fd, unsigned number)
     end_frame(w);
     ask(fd, w, 10, 30); /* tune */
     begin_method(w, 0, 10, 31);
-    put(w, 0, 2);
+    put(w, 1, 2); /* one channel */
     put(w, 131072, 4);
     put(w, 0, 2); /* no heartbeats */
     end_frame(w);
