@@ -17,10 +17,7 @@ from typing import Final
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    INegotiated,
-)
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, INegotiated
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -64,8 +61,14 @@ class RelayProtocol(Protocol):
         self._address = address
         self._gone = gone
         self._probe: SocketProbe | BlindProbe = BlindProbe()
+        # Carried out after the transition: some of them lose the connection before they return.
+        self._action: Callable[[], None] | None = None
         self._lifecycle = new_lifecycle(
-            Actions(self._shut_down_output, self._lose_connection, self._abort_connection)
+            Actions(
+                partial(self._plan, self._shut_down_output),
+                partial(self._plan, self._lose_connection),
+                partial(self._plan, self._abort_connection),
+            )
         )
         self._state = self._lifecycle.state()
         self._state_since = now
@@ -84,6 +87,7 @@ class RelayProtocol(Protocol):
         self._turn: Deferred[DeferredSemaphore] | None = None
         self._delivery: Delivery | None = None
         self._horizon = 0
+        self._next_look: IDelayedCall | None = None
 
     # What the transport tells.
 
@@ -125,6 +129,8 @@ class RelayProtocol(Protocol):
         self._parser.close()
         if self._delivery is not None:
             self._delivery.broken()
+        if self._next_look is not None:
+            self._next_look.cancel()
         self._barrier = None
         self._leave_turn()
         self._outlet.close()
@@ -358,6 +364,12 @@ class RelayProtocol(Protocol):
             self._state = state
             self._state_since = self._exchange.clock.seconds()
             self._steer_reading()
+        action, self._action = self._action, None
+        if action is not None:
+            action()
+
+    def _plan(self, action: Callable[[], None]) -> None:
+        self._action = action
 
     def _shut_down_output(self) -> None:
         self._outlet.close()
@@ -365,16 +377,18 @@ class RelayProtocol(Protocol):
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
-        self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
+        if self._state == "draining":
+            self._next_look = self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
 
     def _look_at_drain(self) -> None:
+        self._next_look = None
         if self._state != "draining" or self._delivery is None:
             return
         self._delivery.drained(
             unacknowledged=self._probe.unacknowledged(), failed=self._probe.failed()
         )
         if self._delivery.state == "draining":
-            self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
+            self._next_look = self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
         else:
             self._change(self._lifecycle.drain)
 

@@ -92,8 +92,10 @@ class LineEnd:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close when everything has left."""
+        """Close when everything has left: at once, as Twisted does, if this half is shut down."""
         self._closing = True
+        if self._output_over and not self._aborting:
+            self._end_output()
 
     def loseWriteConnection(self) -> None:
         """Shut down this half when everything has left."""
