@@ -10,6 +10,7 @@ from messageu.wire import (
     Parser,
     ProtocolError,
     RemoteProtocolError,
+    Segment,
     Skipped,
     Whole,
 )
@@ -27,16 +28,16 @@ class ToyCodec:
 
     header_size: int = 2
 
-    def read_header(self, header: bytes) -> Frame[bytes]:
-        if header[:1] == b"i":
-            return Items(int(header[1:]), 2, self.read_item, b"end")
-        return self.read_item(header)
+    def read_header(self, stored: Segment, start: int) -> Frame[bytes]:
+        if stored[start : start + 1] == b"i":
+            return Items(int(stored[start + 1 : start + 2]), 2, self.read_item, b"end")
+        return self.read_item(stored, start)
 
-    def read_item(self, head: bytes) -> Whole[bytes] | Skipped[bytes]:
-        size = int(head[1:])
-        match head[:1]:
+    def read_item(self, stored: Segment, start: int) -> Whole[bytes] | Skipped[bytes]:
+        size = int(stored[start + 1 : start + 2])
+        match bytes(stored[start : start + 1]):
             case b"w":
-                return Whole(size, bytes)
+                return Whole(size, lambda stored, start, end: bytes(stored[start:end]))
             case b"s":
                 return Skipped(size, b"skipped")
             case b"e":
@@ -151,16 +152,16 @@ class ParserTests(SynchronousTestCase):
             error = self.assertRaises(RemoteProtocolError, parser.next_event)
             self.assertTrue(error.fatal)
 
-    def test_decoding_keeps_no_view(self):
-        """A decoder that refuses its payload leaves the buffer free for what follows."""
+    def test_a_decoder_that_refuses(self):
+        """A decoder that refuses its payload leaves what follows to be decoded and stored."""
 
-        def refuse(payload: memoryview) -> bytes:
-            raise RemoteProtocolError(f"{len(payload)} bytes refused", fatal=False)
+        def refuse(stored: Segment, start: int, end: int) -> bytes:
+            raise RemoteProtocolError(f"{end - start} bytes refused", fatal=False)
 
         class Codec:
             header_size = 1
 
-            def read_header(self, header: bytes) -> Frame[bytes]:
+            def read_header(self, stored: Segment, start: int) -> Frame[bytes]:
                 return Whole(3, refuse)
 
         parser = Parser(Codec())

@@ -11,17 +11,21 @@ from ._errors import RemoteProtocolError
 
 Event = TypeVar("Event")
 
+Segment: TypeAlias = bytes | bytearray
+"""What the parser stores: one segment as it came, or what several have left."""
+
 
 @frozen
 class Whole(Generic[Event]):
     """A payload of ``size`` bytes that is decoded at once.
 
-    ``decode`` sees a view that is void when it returns: it copies what it keeps, and binds no
-    slice of the view to a name. It may raise a :class:`RemoteProtocolError`.
+    ``decode`` is given the bytes that are stored and where in them the payload begins and ends.
+    It copies what it keeps, and leaves no view of them behind. It may raise a
+    :class:`RemoteProtocolError`.
     """
 
     size: int
-    decode: Callable[[memoryview], Event]
+    decode: Callable[[Segment, int, int], Event]
 
 
 @frozen
@@ -40,12 +44,13 @@ class Items(Generic[Event]):
     """A payload of ``size`` bytes that is a row of items, each decoded by itself, and an end.
 
     An item begins with ``head_size`` bytes, from which ``read_head`` tells how the rest of it is
-    to be read. It raises a fatal :class:`RemoteProtocolError` for a head that makes no sense.
+    to be read, given what is stored and where in it the head begins. It raises a fatal
+    :class:`RemoteProtocolError` for a head that makes no sense.
     """
 
     size: int
     head_size: int
-    read_head: Callable[[bytes], Whole[Event] | Skipped[Event]]
+    read_head: Callable[[Segment, int], Whole[Event] | Skipped[Event]]
     end: Event
 
 
@@ -60,8 +65,8 @@ class Codec(Protocol[Event]):
         """Bytes of a frame's header."""
         ...  # pragma: no cover
 
-    def read_header(self, header: bytes) -> Frame[Event]:
-        """Judge a frame by its header alone.
+    def read_header(self, stored: Segment, start: int) -> Frame[Event]:
+        """Judge a frame by its header alone, which begins at ``start``.
 
         :raises RemoteProtocolError: fatal, for a size that the code cannot have or above the limit.
         """

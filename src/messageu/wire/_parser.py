@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Generic, Literal, TypeAlias
 
-from ._codec import Codec, Event, Items, Skipped, Whole
+from ._codec import Codec, Event, Items, Segment, Skipped, Whole
 from ._errors import RemoteProtocolError
 
 
@@ -29,38 +29,42 @@ NeedData: TypeAlias = Literal[_Signal.NEED_DATA]
 class Parser(Generic[Event]):
     """Turns the bytes of one connection into the events of one codec."""
 
+    # A segment that comes when nothing is stored is kept as it is, and read by its offset, so that
+    # a row of small frames is copied once. What is left of it is copied, to let it go.
     __slots__ = (
-        "_buffer",
         "_codec",
-        "_consumed",
         "_failure",
         "_frame",
         "_items",
         "_left",
+        "_passed",
         "_skip",
+        "_start",
         "_started_at",
+        "_stored",
     )
 
     def __init__(self, codec: Codec[Event]) -> None:
         self._codec = codec
-        self._buffer = bytearray()
+        self._stored: Segment = b""
+        self._start = 0  # what was decoded of what is stored
+        self._passed = 0  # what was decoded or skipped before what is stored
         self._frame: Whole[Event] | None = None
         self._items: Items[Event] | None = None
         self._left = 0  # bytes of the row of items that are still to be read
         self._skip = 0
-        self._consumed = 0
         self._started_at = 0
         self._failure: str | None = None
 
     @property
     def buffered(self) -> int:
         """Bytes that are stored and not yet decoded."""
-        return len(self._buffer)
+        return len(self._stored) - self._start
 
     @property
     def received(self) -> int:
         """Bytes that have been received since the connection began."""
-        return self._consumed + len(self._buffer)
+        return self._passed + len(self._stored)
 
     @property
     def frame_offset(self) -> int:
@@ -71,14 +75,17 @@ class Parser(Generic[Event]):
     def missing(self) -> int:
         """Bytes without which no event can come; 0 while a header is being read."""
         if self._frame is not None:
-            return max(0, self._frame.size - len(self._buffer))
+            return max(0, self._frame.size - self.buffered)
         return self._skip
 
     @property
     def mid_frame(self) -> bool:
         """Whether a frame has begun and is not complete."""
         return bool(
-            self._buffer or self._skip or self._frame is not None or self._items is not None
+            self._start < len(self._stored)
+            or self._skip
+            or self._frame is not None
+            or self._items is not None
         )
 
     def receive_data(self, data: bytes) -> None:
@@ -86,10 +93,16 @@ class Parser(Generic[Event]):
         if self._failure is not None:
             return
         if self._skip:
-            dropped = min(self._skip, len(data))
-            self._drop(dropped)
-            data = data[dropped:]
-        self._buffer += data
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            self._passed += skipped
+            data = data[skipped:]
+        if self._start == len(self._stored):
+            self._passed += self._start
+            self._stored, self._start = data, 0
+        else:
+            self._compact()
+            self._stored += data
 
     def next_event(self) -> Event | NeedData:
         """The next event, or NEED_DATA.
@@ -99,11 +112,14 @@ class Parser(Generic[Event]):
         if self._failure is not None:
             raise RemoteProtocolError(self._failure, fatal=True)
         try:
-            return self._advance()
+            event = self._advance()
         except RemoteProtocolError as error:
             if error.fatal:
                 self._fail(str(error))
             raise
+        if event is NEED_DATA:
+            self._compact()
+        return event
 
     def close(self) -> None:
         """Give up: drop what is stored, and whatever still comes."""
@@ -111,9 +127,21 @@ class Parser(Generic[Event]):
 
     def _fail(self, reason: str) -> None:
         self._failure = reason
-        self._buffer = bytearray()
+        self._passed += len(self._stored)
+        self._stored, self._start = b"", 0
         self._frame = self._items = None
         self._skip = self._left = 0
+
+    def _compact(self) -> None:
+        """Keep no more than is still to be decoded, so that it can grow."""
+        if self._start == len(self._stored):
+            self._passed += self._start
+            self._stored, self._start = b"", 0
+        elif self._start or not isinstance(self._stored, bytearray):
+            with memoryview(self._stored) as stored:
+                rest = bytearray(stored[self._start :])
+            self._passed += self._start
+            self._stored, self._start = rest, 0
 
     def _advance(self) -> Event | NeedData:
         if self._skip:
@@ -125,16 +153,22 @@ class Parser(Generic[Event]):
             if outcome is not None:
                 return outcome
         frame = self._frame
-        if frame is None or len(self._buffer) < frame.size:
+        if frame is None:
             return NEED_DATA
-        return self._decode(frame)
+        start, end = self._start, self._start + frame.size
+        if end > len(self._stored):
+            return NEED_DATA
+        self._frame, self._start = None, end
+        return frame.decode(self._stored, start, end)
 
     def _begin_frame(self) -> Event | NeedData | None:
         """Read a header. None: the payload is to be read, ``_frame`` or ``_items`` says how."""
-        if len(self._buffer) < self._codec.header_size:
+        start, end = self._start, self._start + self._codec.header_size
+        if end > len(self._stored):
             return NEED_DATA
-        self._started_at = self._consumed
-        frame = self._codec.read_header(self._take(self._codec.header_size))
+        self._started_at = self._passed + start
+        self._start = end
+        frame = self._codec.read_header(self._stored, start)
         match frame:
             case Whole():
                 self._frame = frame
@@ -152,9 +186,11 @@ class Parser(Generic[Event]):
             return row.end
         if self._left < row.head_size:
             raise RemoteProtocolError("a payload ends inside an item", fatal=True)
-        if len(self._buffer) < row.head_size:
+        start, end = self._start, self._start + row.head_size
+        if end > len(self._stored):
             return NEED_DATA
-        item = row.read_head(self._take(row.head_size))
+        self._start = end
+        item = row.read_head(self._stored, start)
         self._left -= row.head_size
         if item.size > self._left:
             raise RemoteProtocolError("an item is longer than its payload", fatal=True)
@@ -165,30 +201,9 @@ class Parser(Generic[Event]):
         return None
 
     def _begin_skip(self, frame: Skipped[Event]) -> Event:
-        stored = min(frame.size, len(self._buffer))
-        self._forget(stored)
+        stored = min(frame.size, self.buffered)
+        self._start += stored
         self._skip = frame.size - stored
         if isinstance(frame.outcome, RemoteProtocolError):
             raise frame.outcome
         return frame.outcome
-
-    def _decode(self, frame: Whole[Event]) -> Event:
-        self._frame = None
-        try:
-            with memoryview(self._buffer) as stored, stored[: frame.size] as payload:
-                return frame.decode(payload)
-        finally:
-            self._forget(frame.size)
-
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._buffer[:size])
-        self._forget(size)
-        return taken
-
-    def _forget(self, size: int) -> None:
-        del self._buffer[:size]
-        self._consumed += size
-
-    def _drop(self, size: int) -> None:
-        self._skip -= size
-        self._consumed += size

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import frozen
 
 from messageu.model import CLIENT_ID_SIZE, ClientId, ListedClient, MessageId
 
-from .._codec import Frame, Items, Skipped, Whole
+from .._codec import Frame, Items, Segment, Skipped, Whole
 from .._errors import RemoteProtocolError
 from . import _fields as fields
 from ._requests import REQUESTS, Request, RequestBody, SendMessage
@@ -36,36 +36,33 @@ class RequestCodec:
 
     content_limit: int = DEFAULT_CONTENT_LIMIT
 
-    @property
-    def header_size(self) -> int:
-        """23."""
-        return fields.REQUEST_HEADER_SIZE
+    header_size: ClassVar[int] = fields.REQUEST_HEADER_SIZE
 
     @property
     def payload_limit(self) -> int:
         """The largest payload of any code, in bytes."""
         return max(fields.REGISTER_SIZE, SendMessage.min_size + self.content_limit)
 
-    def read_header(self, header: bytes) -> Frame[Request]:
+    def read_header(self, stored: Segment, start: int) -> Frame[Request]:
         """Judge a request by its header: an unknown code is skipped, a wrong size is fatal."""
-        client_id, version, code, size = fields.REQUEST_HEADER.unpack(header)
-        if size > self.payload_limit:
-            raise RemoteProtocolError("a payload above the limit", fatal=True)
+        client_id, version, code, size = fields.REQUEST_HEADER.unpack_from(stored, start)
         body = REQUESTS.get(code)
         if body is None:
+            if size > self.payload_limit:
+                raise RemoteProtocolError("a payload above the limit", fatal=True)
             return Skipped(size, RemoteProtocolError("an unknown code", fatal=False))
         max_size = body.max_size
         if max_size is None:
             max_size = body.min_size + self.content_limit
         if not body.min_size <= size <= max_size:
             raise RemoteProtocolError("a size that the code cannot have", fatal=True)
-        return Whole(size, partial(_request, ClientId(client_id), version, body))
+        return Whole(size, partial(_request, client_id, version, body))
 
 
 def _request(
-    client_id: ClientId, version: int, body: type[RequestBody], payload: memoryview
+    client_id: bytes, version: int, body: type[RequestBody], stored: Segment, start: int, end: int
 ) -> Request:
-    return Request(client_id, body.decode(payload), version)
+    return Request(fields.client_id(client_id), body.decode(stored, start, end), version)
 
 
 @frozen
@@ -78,14 +75,11 @@ class ResponseCodec:
 
     content_limit: int = DEFAULT_CONTENT_LIMIT
 
-    @property
-    def header_size(self) -> int:
-        """7."""
-        return fields.RESPONSE_HEADER_SIZE
+    header_size: ClassVar[int] = fields.RESPONSE_HEADER_SIZE
 
-    def read_header(self, header: bytes) -> Frame[ResponseEvent]:
+    def read_header(self, stored: Segment, start: int) -> Frame[ResponseEvent]:
         """Judge an answer by its header: an unknown code or a wrong size is fatal."""
-        _, code, size = fields.RESPONSE_HEADER.unpack(header)
+        _, code, size = fields.RESPONSE_HEADER.unpack_from(stored, start)
         match code:
             case ResponseCode.GENERAL_ERROR:
                 return Skipped(size, GeneralError())
@@ -104,23 +98,27 @@ class ResponseCodec:
             raise RemoteProtocolError("a size that the code cannot have", fatal=True)
         return Whole(size, body.decode)
 
-    def _read_waiting_head(self, head: bytes) -> Whole[ResponseEvent] | Skipped[ResponseEvent]:
-        sender, number, kind, size = fields.WAITING_HEAD.unpack(head)
+    def _read_waiting_head(
+        self, stored: Segment, start: int
+    ) -> Whole[ResponseEvent] | Skipped[ResponseEvent]:
+        sender, number, kind, size = fields.WAITING_HEAD.unpack_from(stored, start)
         if size > self.content_limit:
             return Skipped(size, RemoteProtocolError("a message above the limit", fatal=False))
-        return Whole(size, partial(_waiting_message, ClientId(sender), MessageId(number), kind))
+        return Whole(size, partial(_waiting_message, sender, number, kind))
 
 
 def _waiting_message(
-    sender: ClientId, message_id: MessageId, kind: int, content: memoryview
+    sender: bytes, number: int, kind: int, stored: Segment, start: int, end: int
 ) -> WaitingMessage:
-    return WaitingMessage(sender, message_id, kind, bytes(content))
+    content = fields.copy(stored, start, end)
+    return WaitingMessage(fields.client_id(sender), MessageId(number), kind, content)
 
 
-def _read_listed_head(_: bytes) -> Whole[ResponseEvent]:
+def _read_listed_head(_stored: Segment, _start: int) -> Whole[ResponseEvent]:
     return Whole(fields.LISTED_CLIENT_SIZE, _listed_client)
 
 
-def _listed_client(payload: memoryview) -> ListedClient:
-    name, _, _ = bytes(payload[CLIENT_ID_SIZE:]).partition(b"\0")
-    return ListedClient(ClientId(bytes(payload[:CLIENT_ID_SIZE])), name)
+def _listed_client(stored: Segment, start: int, end: int) -> ListedClient:
+    middle = start + CLIENT_ID_SIZE
+    name, _, _ = fields.copy(stored, middle, end).partition(b"\0")
+    return ListedClient(ClientId(fields.copy(stored, start, middle)), name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from messageu.model import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE
+from messageu.model import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId
 
+from .._codec import Segment
 from .._errors import LocalProtocolError
 
 VERSION: Final = 2
@@ -28,6 +30,21 @@ LISTED_CLIENT_SIZE: Final = CLIENT_ID_SIZE + NAME_FIELD_SIZE
 PUBLIC_KEY_OF_SIZE: Final = CLIENT_ID_SIZE + PUBLIC_KEY_SIZE
 
 PAYLOAD_SIZE_LIMIT: Final = 2**32 - 1
+
+
+CLIENT_IDS_LIMIT: Final = 16_384
+"""Client ids that are kept, so that those in most frames need not be made and checked anew."""
+
+client_id = lru_cache(CLIENT_IDS_LIMIT)(ClientId)
+"""The id in 16 bytes that come out of a field."""
+
+
+def copy(stored: Segment, start: int, end: int) -> bytes:
+    """A piece of what is stored, copied once."""
+    if isinstance(stored, bytes):
+        return stored[start:end]
+    with memoryview(stored) as view:
+        return bytes(view[start:end])
 
 
 def name_field(name: bytes) -> bytes:

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from messageu.model import CLIENT_ID_SIZE, ClientId, InvalidValue, PublicKey, UserName
 
+from .._codec import Segment
 from .._errors import RemoteProtocolError
 from . import _fields as fields
 
@@ -42,8 +43,8 @@ class RequestBody(Protocol):
         ...  # pragma: no cover
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
-        """Read a payload whose size has been checked.
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
+        """Read a payload, which stands from ``start`` to ``end`` and whose size has been checked.
 
         :raises RemoteProtocolError: not fatal, when what it holds is refused.
         """
@@ -65,12 +66,13 @@ class Register:
         return fields.name_field(self.name.raw) + self.public_key.raw
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
-        name, nul, _ = bytes(payload[: fields.NAME_FIELD_SIZE]).partition(b"\0")
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
+        middle = start + fields.NAME_FIELD_SIZE
+        name, nul, _ = fields.copy(stored, start, middle).partition(b"\0")
         if not nul:
             raise RemoteProtocolError("the name has no NUL", fatal=False)
         try:
-            return cls(UserName(name), PublicKey(bytes(payload[fields.NAME_FIELD_SIZE :])))
+            return cls(UserName(name), PublicKey(fields.copy(stored, middle, end)))
         except InvalidValue as error:
             raise RemoteProtocolError(str(error), fatal=False) from None
 
@@ -87,7 +89,7 @@ class ListClients:
         return b""
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
         return cls()
 
 
@@ -105,8 +107,8 @@ class GetPublicKey:
         return self.client_id.raw
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
-        return cls(ClientId(bytes(payload)))
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
+        return cls(ClientId(fields.copy(stored, start, end)))
 
 
 @frozen
@@ -129,11 +131,12 @@ class SendMessage:
         return head + self.content
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
-        recipient, kind, size = fields.SEND_HEAD.unpack_from(payload)
-        if size != len(payload) - fields.SEND_HEAD.size:
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
+        recipient, kind, size = fields.SEND_HEAD.unpack_from(stored, start)
+        start += fields.SEND_HEAD.size
+        if size != end - start:
             raise RemoteProtocolError("the content size disagrees with the payload", fatal=False)
-        return cls(ClientId(recipient), kind, bytes(payload[fields.SEND_HEAD.size :]))
+        return cls(fields.client_id(recipient), kind, fields.copy(stored, start, end))
 
 
 @frozen
@@ -148,7 +151,7 @@ class FetchMessages:
         return b""
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
         return cls()
 
 

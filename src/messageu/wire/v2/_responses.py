@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from messageu.model import CLIENT_ID_SIZE, ClientId, ListedClient, MessageId, PublicKey
 
+from .._codec import Segment
 from . import _fields as fields
 
 
@@ -58,9 +59,9 @@ class Registered:
         return _header(self.code, self.size) + self.client_id.raw
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
         """Read a payload whose size has been checked."""
-        return cls(ClientId(bytes(payload)))
+        return cls(ClientId(fields.copy(stored, start, end)))
 
 
 @frozen
@@ -77,9 +78,11 @@ class PublicKeyOf:
         return _header(self.code, self.size) + self.client_id.raw + self.public_key.raw
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
+        middle = start + CLIENT_ID_SIZE
         return cls(
-            ClientId(bytes(payload[:CLIENT_ID_SIZE])), PublicKey(bytes(payload[CLIENT_ID_SIZE:]))
+            ClientId(fields.copy(stored, start, middle)),
+            PublicKey(fields.copy(stored, middle, end)),
         )
 
 
@@ -99,8 +102,8 @@ class Stored:
         )
 
     @classmethod
-    def decode(cls, payload: memoryview) -> Self:
-        recipient, number = fields.STORED.unpack(payload)
+    def decode(cls, stored: Segment, start: int, end: int) -> Self:
+        recipient, number = fields.STORED.unpack_from(stored, start)
         return cls(ClientId(recipient), MessageId(number))
 
 
