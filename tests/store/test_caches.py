@@ -3,10 +3,9 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.model import ClientId
 from messageu.store._caches import LAST_SEEN_INTERVAL, ClientKeys, LastSeen
 
-ONE, TWO, THREE = (ClientId(bytes([number]) * 16) for number in range(1, 4))
+ONE, TWO, THREE = (bytes([number]) * 16 for number in range(1, 4))
 
 
 class ClientKeysTests(SynchronousTestCase):

@@ -6,8 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from messageu.model import ClientId
-
 CLIENT_KEYS_LIMIT: Final = 65_536
 """Clients whose integer key is remembered; about 200 bytes each."""
 
@@ -19,20 +17,23 @@ LAST_SEEN_INTERVAL: Final = 5.0
 
 
 class ClientKeys:
-    """The integer keys of the clients that were last heard of, the longest unused dropped first."""
+    """The integer keys of the clients that were last heard of, the longest unused dropped first.
+
+    By their 16 bytes, which are hashed faster than what they are wrapped in.
+    """
 
     def __init__(self, limit: int = CLIENT_KEYS_LIMIT) -> None:
         self._limit = limit
-        self._keys: OrderedDict[ClientId, int] = OrderedDict()
+        self._keys: OrderedDict[bytes, int] = OrderedDict()
 
-    def get(self, client_id: ClientId) -> int | None:
+    def get(self, client_id: bytes) -> int | None:
         """The key, if it is remembered."""
         key = self._keys.get(client_id)
         if key is not None:
             self._keys.move_to_end(client_id)
         return key
 
-    def update(self, learned: Mapping[ClientId, int]) -> None:
+    def update(self, learned: Mapping[bytes, int]) -> None:
         """Remember keys that are on the disk."""
         for client_id, key in learned.items():
             self._keys[client_id] = key

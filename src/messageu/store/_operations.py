@@ -43,7 +43,7 @@ class StoreWork:
     leases: LeaseLedger
     last_seen: LastSeen
     _keys: ClientKeys
-    _learned: dict[ClientId, int] = field(init=False, factory=dict)
+    _learned: dict[bytes, int] = field(init=False, factory=dict)
     _seen: dict[int, float] = field(init=False, factory=dict)
     _written: dict[int, float] = field(init=False, factory=dict)
     _mark: int = field(init=False)
@@ -53,13 +53,14 @@ class StoreWork:
 
     def key_of(self, client_id: ClientId) -> int | None:
         """A client's integer key; None when there is no such client."""
-        key = self._keys.get(client_id)
+        raw = client_id.raw
+        key = self._keys.get(raw)
         if key is None:
-            key = self._learned.get(client_id)
+            key = self._learned.get(raw)
         if key is None:
-            key = statements.find_client(self.cursor, client_id.raw)
+            key = statements.find_client(self.cursor, raw)
             if key is not None:
-                self._learned[client_id] = key
+                self._learned[raw] = key
         return key
 
     def requester(self, client_id: ClientId, time: float) -> int | None:

@@ -59,13 +59,6 @@ class _Reactor:
     def callWhenRunning(self, _: Callable[[], object]) -> None:
         """Never: the pool would start the threads that are about to be replaced."""
 
-    def addSystemEventTrigger(self, *_: object) -> object:
-        """It never shuts down."""
-        return self
-
-    def removeSystemEventTrigger(self, _: object) -> None:
-        """There is none."""
-
     def callFromThread(self, function: Callable[..., object], *args: object) -> None:
         """There is only one thread."""
         function(*args)
