@@ -295,7 +295,7 @@ class SendTests(MenuCase):
 
     def test_missing_file(self) -> None:
         """A path that is not there is said before anything else is looked at."""
-        for path in ("/no/such/file", b"a\0b", b"\xff"):
+        for path in ("/no/such/file", b"a\0b", b"\xff", "x" * 5000):
             printed = self.type("153", "nobody", path)
             self.assertEqual(printed, "To whom?\nWhich file?\nfile not found\n")
         self.assertEqual(self.relay.requests, [])

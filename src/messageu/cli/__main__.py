@@ -8,12 +8,14 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Semaphore, Thread
 from typing import Any, Final, TextIO
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 from messageu import __version__
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the menu. Returns the exit code."""
     folder = _parse(arguments)
     output = Output(sys.stdout, _stop)
-    lines = Source(0).lines
+    lines = Source(_standard_input()).lines
     client = Client(reactor, folder, warn=lambda line: output.write(f"{line}\n"))
     menu = Menu(client, folder, lines.next_line, output.write)
     outcome: list[object] = []
@@ -45,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         running.addBoth(outcome.append).addBoth(lambda _: _stop())
 
     reactor.callWhenRunning(start)
-    reactor.run()
+    with suppress(KeyboardInterrupt):  # until the reactor looks after it
+        reactor.run()
     return _exit_code(outcome, output)
 
 
@@ -70,6 +73,11 @@ def _parse(arguments: Sequence[str] | None) -> Path:
     return folder.absolute()
 
 
+def _standard_input() -> int:
+    """Its descriptor; when it is closed the number 0 may already mean something else."""
+    return 0 if sys.stdin is not None else os.open(os.devnull, os.O_RDONLY)
+
+
 async def _run(menu: Menu, client: Client) -> None:
     try:
         await menu.run()
@@ -78,7 +86,7 @@ async def _run(menu: Menu, client: Client) -> None:
 
 
 def _stop() -> None:
-    if reactor.running:
+    with suppress(ReactorNotRunning):  # or stopping already
         reactor.stop()
 
 

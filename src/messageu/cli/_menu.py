@@ -204,7 +204,7 @@ class Menu:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except ValueError:  # a NUL in it
+    except OSError:  # it is too long, or leads through a folder that we may not enter
         return False
 
 
