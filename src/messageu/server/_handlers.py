@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias, cast
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeAlias, cast
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from messageu.model import Envelope
 from messageu.wire import v2
@@ -13,53 +15,59 @@ from messageu.wire import v2
 from ._answers import Stream
 from ._postmaster import Postmaster
 
+Answer: TypeAlias = v2.Response | Stream
 
-@frozen
-class Call:
-    """A request, and the address that it came from."""
-
-    request: v2.Request
-    address: str
-
-
-Answering: TypeAlias = Coroutine[Any, Any, v2.Response | Stream]
+P = ParamSpec("P")
 
 
 @frozen
 class Handler:
     """How a request is answered.
 
+    :ivar answer: asks the postmaster, given the request and the address that it came from.
     :ivar barrier: it begins when everything before it on its connection is answered, and what
         comes after it waits until its own answer has left. Its answer may be a stream.
     """
 
-    answer: Callable[[Postmaster, Call], Answering]
+    answer: Callable[[Postmaster, v2.Request, str], Deferred[Answer]]
     barrier: bool = False
 
 
-def _register(postmaster: Postmaster, call: Call) -> Answering:
-    body = cast(v2.Register, call.request.body)
-    return postmaster.register(body.name, body.public_key, call.address)
+def _coroutine(
+    function: Callable[P, Coroutine[Deferred[Any], Any, Answer]],
+) -> Callable[P, Deferred[Answer]]:
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return run
 
 
-def _list_clients(postmaster: Postmaster, call: Call) -> Answering:
-    return postmaster.list_clients(call.request.client_id)
+@_coroutine
+async def _register(postmaster: Postmaster, request: v2.Request, address: str) -> Answer:
+    body = cast(v2.Register, request.body)
+    return await postmaster.register(body.name, body.public_key, address)
 
 
-def _get_public_key(postmaster: Postmaster, call: Call) -> Answering:
-    body = cast(v2.GetPublicKey, call.request.body)
-    return postmaster.public_key(call.request.client_id, body.client_id)
+@_coroutine
+async def _list_clients(postmaster: Postmaster, request: v2.Request, _: str) -> Answer:
+    return await postmaster.list_clients(request.client_id)
 
 
-def _send_message(postmaster: Postmaster, call: Call) -> Answering:
-    body = cast(v2.SendMessage, call.request.body)
-    return postmaster.send(
-        Envelope(call.request.client_id, body.recipient, body.type, body.content)
-    )
+@_coroutine
+async def _get_public_key(postmaster: Postmaster, request: v2.Request, _: str) -> Answer:
+    body = cast(v2.GetPublicKey, request.body)
+    return await postmaster.public_key(request.client_id, body.client_id)
 
 
-def _fetch_messages(postmaster: Postmaster, call: Call) -> Answering:
-    return postmaster.fetch(call.request.client_id)
+def _send_message(postmaster: Postmaster, request: v2.Request, _: str) -> Deferred[Answer]:
+    body = cast(v2.SendMessage, request.body)
+    return postmaster.send(Envelope(request.client_id, body.recipient, body.type, body.content))
+
+
+@_coroutine
+async def _fetch_messages(postmaster: Postmaster, request: v2.Request, _: str) -> Answer:
+    return await postmaster.fetch(request.client_id)
 
 
 HANDLERS: Final[dict[type[v2.RequestBody], Handler]] = {

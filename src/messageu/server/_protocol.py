@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, INegotiated
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
@@ -29,7 +29,7 @@ from messageu.wire import NEED_DATA, LocalProtocolError, Parser, RemoteProtocolE
 from ._answers import AnswerBroken, Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
-from ._handlers import HANDLERS, Call, Handler
+from ._handlers import HANDLERS, Answer, Handler
 from ._lifecycle import TAKES_REQUESTS, Actions, new_lifecycle
 from ._outlet import Outlet
 from ._probe import BlindProbe, SocketProbe
@@ -71,6 +71,7 @@ class RelayProtocol(Protocol):
             )
         )
         self._state = self._lifecycle.state()
+        self._takes_requests = True
         self._state_since = now
         # Input.
         self._parser = Parser(exchange.codec)
@@ -103,7 +104,7 @@ class RelayProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self._state in TAKES_REQUESTS:
+        if self._takes_requests:
             self._parser.receive_data(data)
             self._go_on()
         else:
@@ -142,13 +143,13 @@ class RelayProtocol(Protocol):
 
     def stop(self) -> None:
         """Answer what was taken, take no more, and close."""
-        idle = not (self._row or self._outlet.unsent or self._parser.mid_frame)
+        idle = not (self._row.waiting or self._outlet.watched or self._parser.mid_frame)
         self._change(self._lifecycle.leave if idle else self._lifecycle.stop)
         self._go_on()
 
     def evict(self) -> None:
         """Give up the frame that is not complete: answer it with 9000, and close."""
-        if self._state in TAKES_REQUESTS:
+        if self._takes_requests:
             self._condemn()
             self._go_on()
 
@@ -169,10 +170,10 @@ class RelayProtocol(Protocol):
     @property
     def _may_decode(self) -> bool:
         return (
-            self._barrier is None
-            and len(self._row) < self._settings.read_ahead
+            self._takes_requests
+            and self._barrier is None
+            and self._row.waiting < self._settings.read_ahead
             and self._outlet.unsent <= self._settings.connection_output
-            and self._state in TAKES_REQUESTS
         )
 
     def _go_on(self) -> None:
@@ -184,12 +185,18 @@ class RelayProtocol(Protocol):
             pass
         self._decoding = False
         self._account()
-        self._steer_reading()
-        if not self._row and (self._may_decode or self._state != "half closed"):
-            unproven = self._delivery is not None and self._delivery.state == "draining"
-            self._change(
-                self._lifecycle.answer_all_unproven if unproven else self._lifecycle.answer_all
-            )
+        if self._parser.buffered or not self._reading:
+            self._steer_reading()
+        if self._state != "open":
+            self._see_whether_done()
+
+    def _see_whether_done(self) -> None:
+        if self._row.waiting or (self._state == "half closed" and not self._may_decode):
+            return
+        if self._delivery is not None and self._delivery.state == "draining":
+            self._change(self._lifecycle.answer_all_unproven)
+        else:
+            self._change(self._lifecycle.answer_all)
 
     def _take_next(self) -> bool:
         try:
@@ -248,8 +255,11 @@ class RelayProtocol(Protocol):
         )
 
     def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
-        answer = Deferred.fromCoroutine(self._answer(handler, request))
-        answer.addCallback(self._give, place)
+        try:
+            answer = handler.answer(self._exchange.postmaster, request, self._address)
+        except Exception:  # noqa: BLE001 - as those of its Deferred
+            answer = fail()
+        answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
 
     def _leave_turn(self) -> None:
         turn, self._turn = self._turn, None
@@ -258,27 +268,25 @@ class RelayProtocol(Protocol):
         elif turn is not None:
             turn.cancel()
 
-    async def _answer(self, handler: Handler, request: v2.Request) -> bytes | Stream:
-        try:
-            answer = await handler.answer(self._exchange.postmaster, Call(request, self._address))
-            return answer if isinstance(answer, Stream) else answer.encode()
-        except StoreError as error:
-            _log.warn("a request is answered with 9000: {reason}", reason=str(error))
-        except LocalProtocolError as error:
-            _log.error("an answer does not fit into the protocol: {reason}", reason=str(error))
-        except Exception:  # noqa: BLE001 - whatever it is, the others are served
-            _log.failure("a bug: a request is answered with 9000")
-        return _GENERAL_ERROR
-
     # Answers.
 
-    def _give(self, answer: bytes | Stream, place: Place) -> None:
-        if isinstance(answer, bytes):
-            self._fill(place, answer)
+    def _give(self, answer: Answer, place: Place) -> None:
+        if not isinstance(answer, Stream):
+            self._fill(place, answer.encode())
         elif self._state == "closed":
             _give_up(answer.delivery)
         else:
             self._give_stream(answer, place)
+
+    def _excuse(self, failure: Failure, place: Place) -> None:
+        reason = str(failure.value)
+        if failure.check(StoreError):
+            _log.warn("a request is answered with 9000: {reason}", reason=reason)
+        elif failure.check(LocalProtocolError):
+            _log.error("an answer does not fit into the protocol: {reason}", reason=reason)
+        else:
+            _log.failure("a bug: a request is answered with 9000", failure)
+        self._fill(place, _GENERAL_ERROR)
 
     def _give_stream(self, stream: Stream, place: Place) -> None:
         if stream.delivery is not None:
@@ -319,7 +327,8 @@ class RelayProtocol(Protocol):
         if ready and self._state not in ("closing", "closed"):
             self._outlet.write(ready)
         self._take_turn()
-        self._go_on()
+        if self._parser.buffered or self._state != "open" or not self._row.waiting:
+            self._go_on()
 
     def _have_room(self) -> None:
         if self._parser.buffered or self._state != "open":
@@ -362,6 +371,7 @@ class RelayProtocol(Protocol):
         state = self._lifecycle.state()
         if state != self._state:
             self._state = state
+            self._takes_requests = state in TAKES_REQUESTS
             self._state_since = self._exchange.clock.seconds()
             self._steer_reading()
         action, self._action = self._action, None
@@ -438,7 +448,7 @@ _DEADLINES: Final = (
         "idle_deadline",
         lambda it, now, limit: (
             it._state == "open"
-            and not (it._row or it._outlet.unsent or it._frame_since is not None)
+            and not (it._row.waiting or it._outlet.watched or it._frame_since is not None)
             and now - max(it._heard_at, it._outlet.moved_at) > limit
         ),
         RelayProtocol.stop,

@@ -18,17 +18,16 @@ class Place:
 class AnswerRow:
     """The requests of one connection that are not answered yet, oldest first.
 
-    :ivar held: bytes that these requests hold.
+    :ivar waiting: how many they are.
+    :ivar held: bytes that they hold.
     """
 
-    __slots__ = ("_places", "held")
+    __slots__ = ("_places", "held", "waiting")
 
     def __init__(self) -> None:
         self._places: deque[Place] = deque()
+        self.waiting = 0
         self.held = 0
-
-    def __len__(self) -> int:
-        return len(self._places)
 
     @property
     def first(self) -> Place | None:
@@ -39,6 +38,7 @@ class AnswerRow:
         """A place at the end, for a request that holds so many bytes."""
         place = Place(size)
         self._places.append(place)
+        self.waiting += 1
         self.held += size
         return place
 
@@ -46,8 +46,10 @@ class AnswerRow:
         """Put an answer into its place; all that may leave now, in order."""
         self.held -= place.size
         place.answer = answer
+        places = self._places
         ready: list[bytes] = []
-        while self._places and (first := self._places[0].answer) is not None:
-            self._places.popleft()
+        while places and (first := places[0].answer) is not None:
+            places.popleft()
             ready.append(first)
-        return b"".join(ready)
+        self.waiting -= len(ready)
+        return ready[0] if len(ready) == 1 else b"".join(ready)
