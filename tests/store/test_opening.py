@@ -127,8 +127,8 @@ class CreationTests(OpeningCase):
 
     def test_relative_path(self):
         """A path may be text, relative, and odd."""
+        self.addCleanup(os.chdir, Path.cwd())
         os.chdir(self.folder)
-        self.addCleanup(os.chdir, "/")
         store = self.opened(path="odd ?#%41 name.db")
         registered = store.register(UserName(b"Alice"), key())
         self.clock.advance(0)
