@@ -105,6 +105,8 @@ class RelayService(Service):
             self._listen()
         if self._expiry is not None:
             self._expiring.start(EXPIRY_INTERVAL)
+        if self._stderr is not None:
+            self._stderr.close()
         super().startService()  # type: ignore[no-untyped-call]
         _log.info(
             "messageu {version} serves {doors}",
@@ -141,7 +143,7 @@ class RelayService(Service):
             _log.critical("{line}", line=self._failure)
 
     def _fail(self, line: str) -> NoReturn:
-        _log.critical("{line}", line=line)
+        _log.error("{line}", line=line)  # what is critical goes to stderr until there is a log
         if os.getpid() == self._maker:
             # The log may have taken sys.stderr.
             print(f"messageu: {line}", file=sys.__stderr__)
