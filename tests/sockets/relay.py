@@ -34,7 +34,7 @@ def blocking(test: Callable[..., None]) -> Callable[..., Deferred[None]]:
 class RelayTestCase(TestCase):
     """Tests with a relay.
 
-    :ivar limits: what its connections use.
+    :ivar limits: what the connections of the last relay use.
     """
 
     timeout = 60
@@ -63,6 +63,7 @@ class RelayTestCase(TestCase):
         self.addCleanup(client.close)
         return client
 
-    def wait_until_alone(self) -> None:
-        """Until the relay has seen that every connection has ended."""
-        wait_until(lambda: not self.limits.connections, "every connection has ended")
+    def wait_until_alone(self, limits: Limits | None = None) -> None:
+        """Until the relay, or the one with these limits, has seen every connection end."""
+        limits = limits or self.limits
+        wait_until(lambda: not limits.connections, "every connection has ended")
