@@ -5,9 +5,11 @@ LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 # Tests to run, as trial names them: make test TESTS=tests.store
 TESTS ?= tests
+# More options of a measurement: make bench BENCH='--only sends'
+BENCH ?=
 JOBS ?= 2
 
-.PHONY: help demo test serve lint types cov lowest venv venv-lowest clean
+.PHONY: help demo test serve bench lint types cov lowest venv venv-lowest clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -21,6 +23,9 @@ test: venv ## all tests; TESTS=tests.wire for some of them
 
 serve: venv ## a relay in the foreground, in this directory
 	@exec $(BIN)/twistd --nodaemon --pidfile= messageu
+
+bench: venv ## measure it beside others; QUICK=1: a minute, FULL=1: ten million messages, too
+	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH)
 
 lint: venv ## format, lint and the import contracts
 	@$(BIN)/ruff format --check .

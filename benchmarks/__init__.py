@@ -1,0 +1,1 @@
+"""What the relay is worth: see README.md."""

@@ -8,8 +8,9 @@ import sqlite3
 import sys
 from pathlib import Path
 
-import twisted
 from twisted.internet import epollreactor
+
+import twisted
 
 
 def use_epoll() -> None:

@@ -9,7 +9,8 @@ import sys
 from itertools import count
 from struct import Struct
 
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Protocol, ServerFactory
 
 from benchmarks.machine import use_epoll
 
@@ -24,6 +25,8 @@ _numbers = count(1)
 
 class Responder(Protocol):
     """Cuts what comes into frames, and answers those of one piece with one write."""
+
+    transport: ITransport
 
     def __init__(self) -> None:
         self._rest = b""
@@ -56,7 +59,8 @@ def main(port: int) -> None:
     use_epoll()
     from twisted.internet import reactor
 
-    factory = Factory.forProtocol(Responder)
+    factory = ServerFactory()
+    factory.protocol = Responder
     factory.noisy = False
     reactor.listenTCP(port, factory, interface="127.0.0.1")
     reactor.callWhenRunning(print, "ready", flush=True)

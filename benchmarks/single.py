@@ -20,9 +20,9 @@ def main(port: str, database: str) -> None:
 
     if _transactor.BATCH_OPERATIONS <= 1:
         raise SystemExit("single: batches have another size by now")
-    _transactor.BATCH_OPERATIONS = 1
+    _transactor.BATCH_OPERATIONS = 1  # type: ignore[misc] # final for everybody else
     options = Options()
-    options.parseOptions(["-e", f"tcp:{port}:interface=127.0.0.1", "-d", database])
+    options.parseOptions(["-e", f"tcp:{port}:interface=127.0.0.1", "-d", database])  # type: ignore[no-untyped-call]
     service = makeService(options, reactor)
     service.privilegedStartService()
     service.startService()

@@ -11,8 +11,10 @@
 
 #include "load.h"
 
-/* One place for a connection: it connects, perhaps asks one thing, shuts down its half, and waits
- * for the server's end, which only comes when the server has accepted it and looked after it. */
+enum { STORED_FRAME = 27 };
+
+/* One place for a connection: it connects, perhaps asks one thing and is answered, shuts down its
+ * half, and waits for the server's end, which only comes when the server has accepted it. */
 struct slot {
     int fd;
     uint64_t started;
@@ -39,9 +41,10 @@ static void begin(struct slot *slot)
 static void speak(struct slot *slot)
 {
     slot->connected = true;
-    if (options.request && write(slot->fd, request.bytes, request.size) != (ssize_t)request.size)
+    if (!options.request)
+        shutdown(slot->fd, SHUT_WR);
+    else if (write(slot->fd, request.bytes, request.size) != (ssize_t)request.size)
         wrong_count++;
-    shutdown(slot->fd, SHUT_WR);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = slot};
     epoll_ctl(poller, EPOLL_CTL_MOD, slot->fd, &event);
 }
@@ -55,11 +58,13 @@ static bool listen_to(struct slot *slot)
         if (slot->received == 0 && (bytes[0] != 2 || bytes[1] != 2103 % 256 || bytes[2] != 2103 / 256))
             wrong_count++;
         slot->received += (size_t)got;
+        if (slot->received >= STORED_FRAME)
+            shutdown(slot->fd, SHUT_WR);
         return false;
     }
     if (got < 0 && errno == EAGAIN)
         return false;
-    if (got < 0 || slot->received != (options.request ? 27u : 0u))
+    if (got < 0 || slot->received != (options.request ? STORED_FRAME : 0u))
         wrong_count++;
     close(slot->fd);
     return true;
