@@ -94,11 +94,14 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 class SocketClient:
     """One connection."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, port: int, *, receive_buffer: int | None = None, send_buffer: int | None = None
+    ) -> None:
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE)
-        if receive_buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        for option, size in ((socket.SO_RCVBUF, receive_buffer), (socket.SO_SNDBUF, send_buffer)):
+            if size is not None:
+                self.socket.setsockopt(socket.SOL_SOCKET, option, size)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(("127.0.0.1", port))
 

@@ -233,8 +233,8 @@ class ToleranceTests(RelayTestCase):
         on to send all of it before it reads."""
         for number in range(20):
             code, size = UNTRUSTWORTHY[number % len(UNTRUSTWORTHY)]
-            client = self.dial(self.port)
-            client.send(header(code, size) + b"x" * 3_000_000)
+            client = self.dial(self.port, send_buffer=16_384)
+            client.send(header(code, size), *[b"x" * 30_000] * 100)
             self.assertEqual(client.answer(), ERROR, (number, code, size))
             self.assertEqual(client.read_rest(), b"")
             client.close()
