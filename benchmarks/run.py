@@ -49,11 +49,15 @@ def main(arguments: list[str]) -> int:
     sys.stdout.write(table)
     write(findings, options)
     if options.write_readme:
-        text = README.read_text("utf-8")
-        before, _, rest = text.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        README.write_text(f"{before}{BEGIN}{table}{END}{after}", "utf-8")
+        README.write_text(with_figures(README.read_text("utf-8"), table), "utf-8")
     return 0
+
+
+def with_figures(text: str, table: str) -> str:
+    """A text with another table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table}{END}{after}"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
