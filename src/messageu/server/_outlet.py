@@ -1,41 +1,42 @@
 """The way out of one connection: what was written and has not left, and answers in pieces.
 
-While there is more than a little that the kernel may not have taken, the outlet is registered with
-the transport as a pull producer, and so learns when the last byte has left.
+What the kernel takes at once is handed to it at once: to let the reactor ask whether it may, for each
+answer, costs more than all the rest. That is possible while the transport's own buffer is empty.
+Otherwise the outlet is registered with the transport as a pull producer, and so learns when the last
+byte has left.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPullProducer, IReactorTime
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPullProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ._answers import Stream
-
-UNWATCHED: Final = 1024
-"""Bytes that may be written before it matters whether they have left: some dozens of answers. To
-ask each time would cost more than to write them."""
 
 
 @implementer(IPullProducer)
 class Outlet:
     """Writes to one transport.
 
-    :param moved: is called with the bytes that have not left, when there are more than a few and
-        whenever they have changed.
-    :param emptied: is called when they have left.
-    :ivar unsent: bytes written since everything was last known to have left.
-    :ivar moved_at: when that was, or when the first of them was written, in seconds.
+    :param handle: the socket under it, if it is a plain one.
+    :param moved: is called with the bytes that have not left, whenever they have changed.
+    :param emptied: is called when all have left.
+    :ivar unsent: bytes that were written and have not left; more than there are, never fewer.
+    :ivar moved_at: when there were last none, or the first of them was written, in seconds.
     """
 
     __slots__ = (
         "_clock",
         "_emptied",
         "_ended",
+        "_flushing",
+        "_gathered",
+        "_handle",
         "_leaving",
         "_moved",
         "_reading",
@@ -53,31 +54,65 @@ class Outlet:
     def __init__(
         self,
         transport: IConsumer,
+        handle: socket.socket | None,
         clock: IReactorTime,
         *,
         moved: Callable[[int], None],
         emptied: Callable[[], None],
     ) -> None:
         self._transport = transport
+        self._handle = handle
         self._clock = clock
         self._moved = moved
         self._emptied = emptied
         self._stream: Stream | None = None
+        self._gathered: list[bytes] = []
+        self._flushing: IDelayedCall | None = None
         self._reading = False
         self._registering = False
         self.watched = False
         self.unsent = 0
         self.moved_at = clock.seconds()
 
-    def write(self, data: bytes) -> None:
-        """Hand bytes to the transport."""
+    def write(self, data: bytes, *, more: bool = False) -> None:
+        """Hand bytes to the kernel, and what it does not take to the transport.
+
+        :param more: other bytes will follow at once, so that these may wait for them, until the
+            reactor has done what it does now.
+        """
+        self._gathered.append(data)
+        if not more:
+            self.flush()
+        elif self._flushing is None:
+            self._flushing = self._clock.callLater(0, self.flush)
+
+    def flush(self) -> None:
+        """Let go what was gathered."""
+        gathered = self._gathered
+        data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        self._forget_gathered()
+        if data:
+            self._send(data)
+
+    def _forget_gathered(self) -> None:
+        self._gathered.clear()
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None and flushing.active():
+            flushing.cancel()
+
+    def _send(self, data: bytes) -> None:
+        if self._handle is not None and not self.watched:
+            try:
+                sent = self._handle.send(data)
+            except OSError:  # it is full; or the transport meets the same error, and reports it
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._watch()
         self.unsent += len(data)
-        if self.unsent > UNWATCHED:
-            self._watch()
-            self._transport.write(data)
-            self._moved(self.unsent)
-        else:
-            self._transport.write(data)
+        self._transport.write(data)
+        self._moved(self.unsent)
 
     def stream(self, stream: Stream, leaving: Callable[[], None]) -> Deferred[None]:
         """Write an answer piece by piece, each when the one before has left.
@@ -87,6 +122,7 @@ class Outlet:
 
         :param leaving: is called when the last piece is about to go.
         """
+        self.flush()
         self._stream = stream
         self._leaving = leaving
         self._ended = ended = Deferred[None]()
@@ -96,7 +132,13 @@ class Outlet:
         return ended
 
     def close(self) -> None:
-        """Watch the transport no more, and write nothing that is not written yet."""
+        """Let go what was gathered, read no more of a stream, and watch the transport no more."""
+        self.flush()
+        self.lose()
+
+    def lose(self) -> None:
+        """The transport is gone, or will be: forget everything."""
+        self._forget_gathered()
         self._stream = None
         if self.watched:
             self.watched = False
@@ -143,7 +185,7 @@ class Outlet:
             return
         if self._stream.exhausted:
             self._leaving()
-        self.write(chunk)
+        self._send(chunk)
 
     def _break_off(self, failure: Failure) -> None:
         self._reading = False

@@ -9,13 +9,15 @@ from termios import FIONREAD, TIOCOUTQ
 from typing import Final
 
 from twisted.internet.interfaces import ITransport
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 _INT: Final = struct.Struct("i")
 
 
 class ITransportProbe(Interface):
     """Looks at one connection's queues in the kernel. None: there is no telling."""
+
+    handle = Attribute("The plain socket under the transport, or None.")
 
     def unread() -> int | None:
         """Bytes that have arrived and were not read yet."""
@@ -30,6 +32,8 @@ class ITransportProbe(Interface):
 @implementer(ITransportProbe)
 class BlindProbe:
     """For transports of which the kernel cannot tell, such as TLS: there is no telling."""
+
+    handle = None
 
     def unread(self) -> int | None:
         """No telling."""
@@ -49,7 +53,7 @@ class SocketProbe:
     """Asks Linux with FIONREAD and SIOCOUTQ, which count a FIN of ours as one byte too."""
 
     def __init__(self, handle: socket.socket) -> None:
-        self._handle = handle
+        self.handle = handle
 
     def unread(self) -> int | None:
         """FIONREAD."""
@@ -62,13 +66,13 @@ class SocketProbe:
     def failed(self) -> bool:
         """SO_ERROR, which the kernel tells once."""
         try:
-            return self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            return self.handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except OSError:
             return True
 
     def _ask(self, question: int) -> int | None:
         try:
-            return int(_INT.unpack(ioctl(self._handle.fileno(), question, _INT.pack(0)))[0])
+            return int(_INT.unpack(ioctl(self.handle.fileno(), question, _INT.pack(0)))[0])
         except (OSError, ValueError):  # not such a socket, or closed already
             return None
 

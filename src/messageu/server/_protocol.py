@@ -79,6 +79,7 @@ class RelayProtocol(Protocol):
         self._input_ended = False
         self._reading = True
         self._frame_since: float | None = None
+        self._holds_input = False
         self._heard_at = now
         self._discarded = 0
         # Requests, and the barrier among them: it waits until it is the first, then for a turn
@@ -97,6 +98,7 @@ class RelayProtocol(Protocol):
         self._probe = self._exchange.probe_of(self.transport)
         self._outlet = Outlet(
             self.transport,
+            self._probe.handle,
             self._exchange.clock,
             moved=partial(self._exchange.limits.hold_output, self),
             emptied=self._have_room,
@@ -134,7 +136,7 @@ class RelayProtocol(Protocol):
             self._next_look.cancel()
         self._barrier = None
         self._leave_turn()
-        self._outlet.close()
+        self._outlet.lose()
         self._account()
         self._exchange.limits.hold_output(self, 0)
         self._gone(self)
@@ -325,10 +327,12 @@ class RelayProtocol(Protocol):
             self._leave_turn()
         ready = self._row.fill(place, answer)
         if ready and self._state not in ("closing", "closed"):
-            self._outlet.write(ready)
+            self._outlet.write(ready, more=self._row.waiting > 0)
         self._take_turn()
-        if self._parser.buffered or self._state != "open" or not self._row.waiting:
+        if self._parser.buffered or self._state != "open":
             self._go_on()
+        elif self._holds_input:
+            self._account()
 
     def _have_room(self) -> None:
         if self._parser.buffered or self._state != "open":
@@ -342,9 +346,10 @@ class RelayProtocol(Protocol):
             self._frame_since = None
         elif self._frame_since is None:
             self._frame_since = self._exchange.clock.seconds()
-        self._exchange.limits.hold_input(
-            self, self._parser.buffered + self._row.held, incomplete=incomplete
-        )
+        held = self._parser.buffered + self._row.held
+        if held > self._settings.unreserved or self._holds_input:
+            self._holds_input = held > self._settings.unreserved
+            self._exchange.limits.hold_input(self, held, incomplete=incomplete)
 
     def _steer_reading(self) -> None:
         wanted = self._state != "open" or self._may_decode or not self._parser.buffered
@@ -407,7 +412,7 @@ class RelayProtocol(Protocol):
         self.transport.loseConnection()
 
     def _abort_connection(self) -> None:
-        self._outlet.close()
+        self._outlet.lose()
         self.transport.abortConnection()
 
 

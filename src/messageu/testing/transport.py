@@ -155,6 +155,8 @@ class LineEnd:
 
     # What a probe may ask.
 
+    handle = None
+
     def unread(self) -> int | None:
         """Bytes that have arrived and were not read."""
         return len(self._inbox)
