@@ -41,7 +41,7 @@ def main() -> int:
     try:
         relay.start()
         clients.extend(Client(scratch / name, name, relay.port) for name in ("anna", "bern"))
-        demonstrate(relay, *clients, scratch)
+        demonstrate(relay, clients[0], clients[1], scratch)
         for client in clients:
             client.leave()
         relay.stop()
@@ -49,8 +49,9 @@ def main() -> int:
         print(f"\nNOT SHOWN: {error}\nThe folder is kept: {scratch}")
         return 1
     finally:
-        for process in (*clients, relay):
-            process.kill()
+        for client in clients:
+            client.kill()
+        relay.kill()
     shutil.rmtree(scratch)
     print(
         "\nShown: two registered clients exchanged keys, texts and a file of "
