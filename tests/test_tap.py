@@ -6,7 +6,6 @@ from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
-from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.tap import DEFAULT_PORT, Options, makeService, read_port
@@ -38,12 +37,12 @@ class OptionTests(SynchronousTestCase):
         """A number of days above zero, and nothing else."""
         self.assertEqual(self.parse("--expire-after", "0.5")["expire-after"], 0.5)
         for days in ("0", "-1", "soon", "nan", "inf"):
-            self.assertRaises(UsageError, self.parse, "--expire-after", days)
+            self.assertRaises(SystemExit, self.parse, "--expire-after", days)
 
     def test_nothing_else(self) -> None:
         """Words that mean nothing are refused."""
-        self.assertRaises(UsageError, self.parse, "--enpoint", "tcp:1")
-        self.assertRaises(UsageError, self.parse, "now")
+        self.assertRaises(SystemExit, self.parse, "--enpoint", "tcp:1")
+        self.assertRaises(SystemExit, self.parse, "now")
 
 
 class MakeServiceTests(SynchronousTestCase):
@@ -76,7 +75,7 @@ class MakeServiceTests(SynchronousTestCase):
         """What is no endpoint is an error of usage."""
         for words in ("nonsense", "tcp:", "tcp:x", "weird:1"):
             self.options["endpoints"] = []
-            self.assertRaises(UsageError, self.start, "-e", words)
+            self.assertRaises(SystemExit, self.start, "-e", words)
 
 
 class PortFileTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, TextIO, cast
 
@@ -64,6 +65,16 @@ class Options(UsageOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the options; one line says what is wrong with them.
+
+        :raises SystemExit: when something is. After a UsageError ``twistd`` 26.4 ends with 0.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except UsageError as error:
+            raise SystemExit(f"messageu: {error} (--help explains the options)") from None
 
     def opt_endpoint(self, description: str) -> None:
         """Where to listen; may be given several times. [default: tcp: and the port in the file]"""

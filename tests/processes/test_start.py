@@ -105,12 +105,15 @@ class GoodStartTests(ProcessTestCase):
             relay.stop()
 
 
+HELP = r"\(--help explains the options\)"
+
+
 @frozen
 class BadStart:
     """A start that must fail.
 
     :ivar line: what is said about it, as a regular expression.
-    :ivar usage: whether the options are wrong, so that they are explained, too.
+    :ivar usage: whether the options are wrong, which is seen before a daemon is made.
     """
 
     options: tuple[str, ...]
@@ -135,23 +138,23 @@ class BadStartTests(ProcessTestCase):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             endpoint = f"tcp:{listener.getsockname()[1]}:interface=127.0.0.1"
             yield BadStart(("-e", endpoint), f"cannot listen on {endpoint}: .*already in use")
-        yield BadStart(("-e", "tpc:1357"), "'tpc:1357' is not an endpoint: .*'tpc'", usage=True)
-        yield BadStart(("-e", "tcp:http"), "'tcp:http' is not an endpoint: .*'http'", usage=True)
-        days = "--expire-after wants a number of days above 0"
+        yield BadStart(
+            ("-e", "tpc:1357"), f"'tpc:1357' is not an endpoint: .*'tpc' {HELP}", usage=True
+        )
+        yield BadStart(
+            ("-e", "tcp:http"), f"'tcp:http' is not an endpoint: .*'http' {HELP}", usage=True
+        )
+        days = f"--expire-after wants a number of days above 0 {HELP}"
         yield BadStart(("--expire-after", "0"), days, usage=True)
 
     def check(self, way: str, bad: BadStart) -> None:
         """A start in this way fails as it should."""
         finished = self.run_to_end(self.command(way, *bad.options))
         self.assertNotEqual(finished.returncode, 0)
-        output = finished.stdout + finished.stderr
-        self.assertNotIn("Traceback", output)
-        if bad.usage:
-            self.assertEqual(len(re.findall(f"(?m)^[^|\n]*{bad.line}$", output)), 1, output)
-            return
+        self.assertNotIn("Traceback", finished.stdout + finished.stderr)
         first, _, others = finished.stderr.partition("\n")
         self.assertRegex(first, f"^messageu: {bad.line}$")
-        if way == "daemon":  # whose parent has to say something as well
+        if way == "daemon" and not bad.usage:  # whose parent has to say something as well
             self.assertRegex(others, "^An error has occurred: .*\nPlease look at log file.*\n$")
             self.assertRegex((self.folder / "relay.log").read_text("utf-8"), bad.line)
             self.assertFalse((self.folder / "relay.pid").exists())

@@ -129,6 +129,17 @@ def b_id(text: bytes) -> ClientId:
     """An id out of any bytes."""
     return ClientId(text.ljust(16, b"*"))
 
+    def test_pieces_end_anywhere(self) -> None:
+        """An answer is whole wherever its pieces end: before, in and after a message's head."""
+        for size in range(100 - 25 - 30, 100 - 25 + 2):
+            relay = MemoryRelay(chunk=100)
+            anna = relay.register("anna")
+            contents = [b"a" * size, b"b" * 10, b"", b"c" * 200]
+            for content in contents:
+                relay.send(anna, anna, content)
+            *received, _ = relay.dial().ask(v2.FetchMessages(), anna)
+            self.assertEqual([message.content for message in received], contents, size)
+
 
 class OrderTests(SynchronousTestCase):
     """Answers in the order of the requests, however these arrive."""

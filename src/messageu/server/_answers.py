@@ -84,7 +84,7 @@ class MailStream(Stream):
         self._store = store
         self._chunk = chunk
         self._waiting = deque(lease.messages)
-        self._offset = 0
+        self._offset: int | None = None  # None: the head of the first one has not been given
         self._header = v2.waiting_messages_header(
             sum(v2.WAITING_HEAD_SIZE + message.size for message in lease.messages)
         )
@@ -103,18 +103,18 @@ class MailStream(Stream):
         room = self._chunk
         while self._waiting and room > 0:
             message = self._waiting[0]
-            if not self._offset:
+            if self._offset is None:
                 pieces.append(_head(message))
                 room -= v2.WAITING_HEAD_SIZE
+                self._offset = 0
             size = max(0, min(room, message.size - self._offset))
             if size:
                 pieces.append(Span(message.sequence, self._offset, size=size))
                 room -= size
-            if self._offset + size == message.size:
+            self._offset += size
+            if self._offset == message.size:
                 self._waiting.popleft()
-                self._offset = 0
-            else:
-                self._offset += size
+                self._offset = None
         return await self._fill_in(pieces)
 
     async def _fill_in(self, pieces: list[bytes | Span]) -> bytes:
