@@ -124,11 +124,6 @@ class RequestTests(SynchronousTestCase):
         *received, _ = self.client.ask(v2.FetchMessages(), self.bern)
         self.assertEqual([message.content for message in received], contents * 20)
 
-
-def b_id(text: bytes) -> ClientId:
-    """An id out of any bytes."""
-    return ClientId(text.ljust(16, b"*"))
-
     def test_pieces_end_anywhere(self) -> None:
         """An answer is whole wherever its pieces end: before, in and after a message's head."""
         for size in range(100 - 25 - 30, 100 - 25 + 2):
@@ -139,6 +134,11 @@ def b_id(text: bytes) -> ClientId:
                 relay.send(anna, anna, content)
             *received, _ = relay.dial().ask(v2.FetchMessages(), anna)
             self.assertEqual([message.content for message in received], contents, size)
+
+
+def b_id(text: bytes) -> ClientId:
+    """An id out of any bytes."""
+    return ClientId(text.ljust(16, b"*"))
 
 
 class OrderTests(SynchronousTestCase):
