@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -84,6 +84,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
         try:
             self._await_port()
@@ -123,14 +124,13 @@ class Server:
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                os.killpg(self.pid, signal.SIGKILL)
                 self._process.wait()
         self.recipe.after(self.port)
 
     def cpu_seconds(self) -> float:
-        """Processor time that the server and its threads have used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Processor time that the server, its threads and its children have used."""
+        return sum(map(_ticks, _family(self.pid))) / TICKS
 
     def memory(self, field_name: str = "VmRSS") -> int:
         """Bytes of memory: resident now, or ``VmHWM``, the most since :meth:`forget_peak`."""
@@ -142,6 +142,24 @@ class Server:
     def forget_peak(self) -> None:
         """From now on ``VmHWM`` begins anew."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5", "ascii")
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and all that it has started."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # the thread has ended
+            for child in path.read_text("ascii").split():
+                yield from _family(int(child))
+
+
+def _ticks(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return 0
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def free_port() -> int:

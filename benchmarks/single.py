@@ -22,7 +22,7 @@ def main(port: str, database: str) -> None:
         raise SystemExit("single: batches have another size by now")
     _transactor.BATCH_OPERATIONS = 1  # type: ignore[misc] # final for everybody else
     options = Options()
-    options.parseOptions(["-e", f"tcp:{port}:interface=127.0.0.1", "-d", database])  # type: ignore[no-untyped-call]
+    options.parseOptions(["-e", f"tcp:{port}:interface=127.0.0.1", "-d", database])
     service = makeService(options, reactor)
     service.privilegedStartService()
     service.startService()
