@@ -128,10 +128,11 @@ class StoreMachine(RuleBasedStateMachine):
     def lease(self, number, max_messages, max_bytes):
         requester = self.requester(number)
         listed = []
+        room = max_bytes
         for message in self.messages:
             if message.recipient == requester and not message.unwanted:
-                max_bytes -= len(message.content)
-                if listed and (len(listed) >= max_messages or max_bytes < 0):
+                room -= len(message.content)
+                if listed and (len(listed) >= max_messages or room < 0):
                     break
                 listed.append(message)
         for message in listed:

@@ -113,6 +113,15 @@ class RecordingEngine(SqliteEngine):
         self.events.append("commit")
 
 
+class Impatient(Clock):
+    """A clock that begins at once what is to begin soon, and so shows each batch by itself."""
+
+    def callLater(self, when, callable, *args, **kwargs):
+        if callable.__name__ == "_begin":
+            return callable(*args, **kwargs)
+        return super().callLater(when, callable, *args, **kwargs)
+
+
 class TransactorTests(SynchronousTestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -122,12 +131,14 @@ class TransactorTests(SynchronousTestCase):
         connection.execute("CREATE TABLE text (text TEXT UNIQUE)")
         connection.close()
         self.events = []
-        self.clock = Clock()
+        self.clock = Impatient()
         self.engine = RecordingEngine(path, self.events)
         self.pool = threadless_pool(self.engine, self.clock)
         self.addCleanup(self.pool.close)
         self.riders = []
-        self.transactor = Transactor(self.pool, self.engine, self.work, lambda: self.riders)
+        self.transactor = Transactor(
+            self.pool, self.engine, self.clock, self.work, lambda: self.riders
+        )
 
     def work(self, cursor):
         return Attempt(cursor, self.events)
@@ -170,6 +181,17 @@ class TransactorTests(SynchronousTestCase):
                 *("begin write", ["1", "2"], ["3"], "commit", "committed"),
             ],
         )
+
+    def test_what_comes_together_is_one_transaction(self):
+        """What is submitted before the reactor has time becomes one transaction."""
+        patient = Transactor(self.pool, self.engine, Clock(), self.work)
+        self.patch(patient, "_reactor", self.clock)
+        self.patch(Impatient, "callLater", Clock.callLater)
+        added = [patient.submit(Add(text)) for text in "012"]
+        self.assertEqual(self.events, [])
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(each) for each in added][2], "added 2")
+        self.assertEqual(self.events, ["begin write", ["0", "1", "2"], "commit", "committed"])
 
     def test_fires_after_the_commit(self):
         """Results come after the commit, in the order of the operations."""

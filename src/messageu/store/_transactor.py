@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeA
 from attrs import field, frozen
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -124,8 +125,12 @@ class _CommitFailed(Exception):
 class Transactor(Generic[W]):
     """Runs operations on the pool's one connection, as many in one transaction as have gathered.
 
-    :ivar new_work: makes what the operations of one attempt work on.
-    :ivar riders: operations that join a batch that writes anyway.
+    An idle transactor begins when the reactor has done what it does now: all requests that have
+    arrived together go into one transaction, instead of the first into one of its own.
+
+    :param reactor: is asked for that moment.
+    :param new_work: makes what the operations of one attempt work on.
+    :param riders: operations that join a batch that writes anyway.
     """
 
     _log = Logger()
@@ -134,15 +139,18 @@ class Transactor(Generic[W]):
         self,
         pool: ConnectionPool,
         engine: Engine,
+        reactor: IReactorTime,
         new_work: Callable[[Cursor], W],
         riders: Callable[[], Iterable[Operation[W]]] = tuple,
     ) -> None:
         self._pool = pool
         self._engine = engine
+        self._reactor = reactor
         self._new_work = new_work
         self._riders = riders
         self._pending: deque[_Submission] = deque()
         self._busy = False
+        self._beginning = False
         self._closed: Deferred[None] | None = None
 
     def submit(self, operation: Operation[W]) -> Deferred[Any]:
@@ -157,7 +165,9 @@ class Transactor(Generic[W]):
             return fail(StoreUnavailable("the store is overloaded"))
         submission = _Submission(operation)
         self._pending.append(submission)
-        self._dispatch()
+        if not (self._busy or self._beginning):
+            self._beginning = True
+            self._reactor.callLater(0, self._begin)
         return submission.deferred
 
     def close(self) -> Deferred[None]:
@@ -166,8 +176,12 @@ class Transactor(Generic[W]):
         self._fire_if_closed()
         return self._closed
 
+    def _begin(self) -> None:
+        self._beginning = False
+        self._dispatch()
+
     def _dispatch(self) -> None:
-        if self._busy or not self._pending:
+        if not self._pending:
             return
         batch = self._take_batch()
         self._busy = True
@@ -205,7 +219,7 @@ class Transactor(Generic[W]):
         self._fire_if_closed()
 
     def _fire_if_closed(self) -> None:
-        idle = not self._busy and not self._pending
+        idle = not (self._busy or self._beginning or self._pending)
         if self._closed is not None and idle and not self._closed.called:
             self._closed.callback(None)
 
