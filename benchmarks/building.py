@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent / "build" / "benchmarks"
+ROOT = HERE.parent
+BUILD = ROOT / "build" / "benchmarks"
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]
 PROGRAMS = {
     "load": sorted((HERE / "load").glob("*.c")),

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from benchmarks.building import HERE, build
+from benchmarks.building import ROOT, build
 from benchmarks.processes import Recipe
 
-ROOT = HERE.parent
 REFERENCES = ROOT / "build" / "references"
 RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
