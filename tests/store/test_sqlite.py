@@ -144,7 +144,6 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         sent = [self.store.put(Envelope(alice, bob, 3, b"")) for _ in range(100)]
         numbers = [self.result(deferred).number for deferred in sent]
         self.assertEqual(numbers, sorted(set(numbers)))
-        # The first is under way before the others come.
         self.assertEqual(self.fixture.engine.commits, commits + 1)
 
     # Faults

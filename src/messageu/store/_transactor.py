@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from attrs import field, frozen
+from attrs import define, frozen
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from ._interface import StoreError, StoreUnavailable
 
@@ -103,10 +102,10 @@ def connection_pool(engine: Engine, reactor: object) -> ConnectionPool:
     )
 
 
-@frozen
+@define(eq=False)  # not frozen: there is one for each operation, and that takes half as long
 class _Submission:
     operation: Operation[Any]
-    deferred: Deferred[Any] = field(factory=Deferred)
+    deferred: Deferred[Any]
 
 
 @frozen
@@ -163,12 +162,12 @@ class Transactor(Generic[W]):
             return fail(StoreUnavailable("the store is closed"))
         if len(self._pending) >= PENDING_LIMIT and not operation.essential:
             return fail(StoreUnavailable("the store is overloaded"))
-        submission = _Submission(operation)
-        self._pending.append(submission)
+        deferred: Deferred[Any] = Deferred()
+        self._pending.append(_Submission(operation, deferred))
         if not (self._busy or self._beginning):
             self._beginning = True
             self._reactor.callLater(0, self._begin)
-        return submission.deferred
+        return deferred
 
     def close(self) -> Deferred[None]:
         """Take nothing more. Fires when everything that was submitted is finished."""
@@ -208,14 +207,21 @@ class Transactor(Generic[W]):
         for work in outcome.works:
             with self._log.failureHandler("after a commit"):
                 work.committed()
-        for each, result in zip(batch, outcome.results, strict=True):
-            if isinstance(result, StoreError):
-                with self._log.failureHandler("after a failed operation"):
-                    each.operation.give_up()
+        failed = [
+            each
+            for each, result in zip(batch, outcome.results, strict=True)
+            if isinstance(result, StoreError)
+        ]
+        for each in failed:
+            with self._log.failureHandler("after a failed operation"):
+                each.operation.give_up()
         self._busy = False
         self._dispatch()
         for each, result in zip(batch, outcome.results, strict=True):
-            each.deferred.callback(Failure(result) if isinstance(result, StoreError) else result)
+            if failed and isinstance(result, StoreError):
+                each.deferred.errback(result)
+            else:
+                each.deferred.callback(result)
         self._fire_if_closed()
 
     def _fire_if_closed(self) -> None:
@@ -304,6 +310,6 @@ class Transactor(Generic[W]):
 
 def _rider(operation: Operation[Any]) -> _Submission:
     """Nobody waits for it, and a failure is logged already."""
-    submission = _Submission(operation)
+    submission = _Submission(operation, Deferred())
     submission.deferred.addErrback(lambda _: None)
     return submission

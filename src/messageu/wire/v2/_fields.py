@@ -18,6 +18,7 @@ REQUEST_HEADER: Final = Struct("<16sBHI")
 RESPONSE_HEADER: Final = Struct("<BHI")
 SEND_HEAD: Final = Struct("<16sBI")
 STORED: Final = Struct("<16sI")
+STORED_FRAME: Final = Struct("<BHI16sI")
 WAITING_HEAD: Final = Struct("<16sIBI")
 
 REQUEST_HEADER_SIZE: Final = REQUEST_HEADER.size

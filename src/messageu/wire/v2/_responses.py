@@ -97,8 +97,8 @@ class Stored:
     message_id: MessageId
 
     def encode(self) -> bytes:
-        return _header(self.code, self.size) + fields.STORED.pack(
-            self.recipient.raw, self.message_id.number
+        return fields.STORED_FRAME.pack(
+            fields.VERSION, self.code, self.size, self.recipient.raw, self.message_id.number
         )
 
     @classmethod
