@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -38,18 +39,18 @@ class SlowStore(proxyForInterface(IMailboxStore, "store")):
 
     def __init__(self, store: IMailboxStore) -> None:
         super().__init__(store)
-        self.waiting: list[tuple[Envelope, Deferred[Any]]] = []
+        self.waiting: list[tuple[Sequence[Envelope], Deferred[Any]]] = []
 
-    def put(self, envelope: Envelope) -> Deferred[Any]:
+    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Any]:
         """Wait."""
         answer: Deferred[Any] = Deferred()
-        self.waiting.append((envelope, answer))
+        self.waiting.append((envelopes, answer))
         return answer
 
     def finish(self, number: int) -> None:
         """Do one of the sends now, and answer it."""
-        envelope, answer = self.waiting.pop(number)
-        self.store.put(envelope).chainDeferred(answer)
+        envelopes, answer = self.waiting.pop(number)
+        self.store.put(envelopes).chainDeferred(answer)
 
 
 @frozen

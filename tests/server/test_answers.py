@@ -45,7 +45,7 @@ class StreamTests(SynchronousTestCase):
         contents = [bytes([index]) * size for index, size in enumerate(SIZES)]
         for content in contents:
             envelope = Envelope(self.sender, self.recipient, 3, content)
-            self.successResultOf(self.store.put(envelope))
+            self.successResultOf(self.store.put([envelope]))
         lease = self.lease()
         whole = b"".join(self.read_all(MailStream(self.store, lease, 10_000)))
         parser = Parser(v2.ResponseCodec())

@@ -136,7 +136,7 @@ class TwoFetchers(RuleBasedStateMachine):
         """A message is stored."""
         self.now += 1
         content = b"%d" % self.now
-        result(self.store.put(Envelope(self.sender, self.recipient, 3, content)))
+        result(self.store.put([Envelope(self.sender, self.recipient, 3, content)]))
         self.accepted.add(content)
 
     @rule(fetcher=st.sampled_from((1, 2)), most=st.integers(1, 3))

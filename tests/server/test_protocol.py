@@ -203,7 +203,8 @@ class OrderTests(SynchronousTestCase):
         relay = MemoryRelay(store, read_ahead=10)
         client = relay.dial()
         frame = v2.Request(self.anna, v2.SendMessage(self.bern, 3, b"one")).encode()
-        client.send(frame * 30)
+        for _ in range(30):
+            client.send(frame)
         self.assertEqual(len(store.waiting), 10)
         for number in range(9, 0, -1):
             store.finish(number)
@@ -212,7 +213,35 @@ class OrderTests(SynchronousTestCase):
         store.finish(0)
         client.line.run()
         self.assertEqual(len(client.take()), 10)
-        self.assertEqual(len(store.waiting), 10)
+        self.assertEqual(sum(len(envelopes) for envelopes, _ in store.waiting), 10)
+
+    def test_sends_that_come_together(self) -> None:
+        """Requests to send that come together are given to the store together, each is answered
+        by itself, and what stands between them keeps its place."""
+        store = SlowStore(self.relay.store)
+        client = MemoryRelay(store).dial()
+        good = v2.Request(self.anna, v2.SendMessage(self.bern, 3, b"x")).encode()
+        bad = v2.Request(self.anna, v2.SendMessage(STRANGER, 3, b"x")).encode()
+        client.send(good + bad + good + UNKNOWN_CODE + good + bad)
+        self.assertEqual([len(envelopes) for envelopes, _ in store.waiting], [3, 2])
+        store.finish(1)
+        store.finish(0)
+        client.line.run()
+        self.assertEqual(
+            [type(event) for event in client.take()],
+            [
+                *(v2.Stored, v2.GeneralError, v2.Stored),
+                *(v2.GeneralError, v2.Stored, v2.GeneralError),
+            ],
+        )
+
+    def test_sends_that_fail_together(self) -> None:
+        """When the store can do nothing, each of them gets its 9000."""
+        client = self.relay.dial()
+        frame = v2.Request(self.anna, v2.SendMessage(self.bern, 3, b"x")).encode()
+        self.successResultOf(self.relay.store.close())
+        client.send(frame * 5)
+        self.assertEqual(client.take(), ERROR * 5)
 
     def test_reading_stops_when_too_much_is_read_ahead(self) -> None:
         """A client that sends without end is not read without end."""
@@ -894,7 +923,7 @@ class StopTests(SynchronousTestCase):
 
     def test_grace(self) -> None:
         """Who is not done within the grace period is aborted, and keeps his mail."""
-        self.store.store.put(Envelope(self.anna, self.anna, 3, b"x" * 1_000_000))
+        self.store.store.put([Envelope(self.anna, self.anna, 3, b"x" * 1_000_000)])
         client = self.relay.dial(from_server=Faults(window=1000))
         client.line.server.held = True
         client.send(v2.Request(self.anna, v2.FetchMessages()).encode())
@@ -907,7 +936,7 @@ class StopTests(SynchronousTestCase):
 
     def test_shutdown_settles_nothing(self) -> None:
         """Mail whose arrival is not proven waits when the relay stops."""
-        self.store.store.put(Envelope(self.anna, self.anna, 3, b"x"))
+        self.store.store.put([Envelope(self.anna, self.anna, 3, b"x")])
         client = self.relay.dial()
         client.send(v2.Request(self.anna, v2.FetchMessages()).encode())
         stopped = self.relay.factory.drain()

@@ -126,7 +126,7 @@ class ServiceTests(SynchronousTestCase):
         anna = self.successResultOf(self.store.register(UserName(b"a"), PublicKey(bytes(160))))
         service = self.make(expiry=Expiry(EXPIRY_INTERVAL * 1.5, self.reactor.seconds))
         service.startService()
-        self.successResultOf(self.store.put(Envelope(anna, anna, 3, b"old")))
+        self.successResultOf(self.store.put([Envelope(anna, anna, 3, b"old")]))
 
         def waiting() -> int:
             lease = self.successResultOf(self.store.lease(anna, 10, 1000))

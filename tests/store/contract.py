@@ -154,7 +154,8 @@ class StoreContract:
         return self.result(self.store.register(UserName.from_text(name), key(number)))
 
     def put(self, sender, recipient, content=b"", kind=3):
-        return self.result(self.store.put(Envelope(sender, recipient, kind, content)))
+        (outcome,) = self.result(self.store.put([Envelope(sender, recipient, kind, content)]))
+        return outcome
 
     def lease(self, requester, max_messages=MANY, max_bytes=HUGE):
         return self.result(self.store.lease(requester, max_messages, max_bytes))
@@ -228,10 +229,10 @@ class StoreContract:
         for deferred in (
             self.store.directory(STRANGER),
             self.store.lease(STRANGER, 1, 1),
-            self.store.put(Envelope(STRANGER, alice, 3, b"")),
-            self.store.put(Envelope(STRANGER, STRANGER, 3, b"")),
         ):
             self.assertIs(self.result(deferred), Refusal.UNKNOWN_CLIENT)
+        for recipient in (alice, STRANGER):
+            self.assertIs(self.put(STRANGER, recipient), Refusal.UNKNOWN_CLIENT)
 
     # The directory
 
@@ -301,15 +302,22 @@ class StoreContract:
         """Of messages that are sent together, the refused ones do not touch the others."""
         alice, bob = self.two()
         recipients = (bob, STRANGER, alice, bob)
-        sent = [
-            self.store.put(Envelope(alice, recipient, 3, bytes([number])))
+        envelopes = [
+            Envelope(alice, recipient, 3, bytes([number]))
             for number, recipient in enumerate(recipients)
         ]
-        first, second, third, fourth = (self.result(deferred) for deferred in sent)
-        self.assertIs(second, Refusal.UNKNOWN_RECIPIENT)
-        self.assertEqual(len({first, third, fourth}), 3)
-        self.assertEqual(self.waiting(bob), [b"\0", b"\3"])
-        self.assertEqual(self.waiting(alice), [b"\2"])
+        apart = [self.store.put([envelope]) for envelope in envelopes]
+        together = self.store.put(envelopes)
+        for outcomes in ([self.result(each)[0] for each in apart], self.result(together)):
+            first, second, third, fourth = outcomes
+            self.assertIs(second, Refusal.UNKNOWN_RECIPIENT)
+            self.assertEqual(len({first, third, fourth}), 3)
+        self.assertEqual(self.waiting(bob), [b"\0", b"\3"] * 2)
+        self.assertEqual(self.waiting(alice), [b"\2"] * 2)
+
+    def test_nothing_to_store(self):
+        """No messages are stored as any other number of them."""
+        self.assertEqual(self.result(self.store.put([])), [])
 
     def test_to_oneself(self):
         """A client can send to itself."""
@@ -325,14 +333,14 @@ class StoreContract:
         again = self.store.lease(bob, MANY, HUGE)
         settled = self.store.settle(first)
         late = self.store.lease(bob, MANY, HUGE)
-        put = self.store.put(Envelope(alice, bob, 3, b"1"))
+        put = self.store.put([Envelope(alice, bob, 3, b"1")])
         last = self.store.lease(bob, MANY, HUGE)
         self.assertIsNone(self.result(settled))
         second = self.result(again)
         self.assertEqual(second.messages, first.messages)
         self.assertEqual(self.result(late).messages, ())
         (message,) = self.result(last).messages
-        self.assertEqual(message.message_id, self.result(put))
+        self.assertEqual([message.message_id], self.result(put))
         self.assertEqual(self.contents(second), [b"0"])
 
     def test_oldest_first(self):
@@ -612,10 +620,10 @@ class StoreContract:
     def test_close_finishes(self):
         """What was asked for before closing is done."""
         alice, bob = self.two()
-        put = self.store.put(Envelope(alice, bob, 3, b"first"))
+        put = self.store.put([Envelope(alice, bob, 3, b"first")])
         closed = self.store.close()
         self.result(closed)
-        self.assertIsInstance(self.result(put), MessageId)
+        self.assertIsInstance(self.result(put)[0], MessageId)
         self.store.open()
         self.assertEqual(self.waiting(bob), [b"first"])
 
@@ -633,7 +641,7 @@ class StoreContract:
             self.store.public_key(alice, bob),
             self.store.directory(alice),
             self.store.directory_page(directory, 0, 1),
-            self.store.put(Envelope(alice, bob, 3, b"")),
+            self.store.put([Envelope(alice, bob, 3, b"")]),
             self.store.lease(bob, 1, 1),
             self.store.read([]),
             self.store.settle(lease),
@@ -647,7 +655,7 @@ class StoreContract:
     def test_cancel_undoes_nothing(self):
         """A request whose Deferred was cancelled is carried out all the same."""
         alice, bob = self.two()
-        put = self.store.put(Envelope(alice, bob, 3, b"first"))
+        put = self.store.put([Envelope(alice, bob, 3, b"first")])
         put.addErrback(lambda _: None)
         put.cancel()
         self.assertEqual(self.waiting(bob), [b"first"])

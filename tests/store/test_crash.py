@@ -24,7 +24,7 @@ def send(bob):
     os.write(1, bob.raw)
     for number in range(10_000):
         envelope = Envelope(bob, bob, 3, number.to_bytes(4, "big"))
-        store.put(envelope).addCallback(lambda _, each=envelope: os.write(1, each.content))
+        store.put([envelope]).addCallback(lambda _, each=envelope: os.write(1, each.content))
 
 reactor.callWhenRunning(
     lambda: store.register(UserName(b"Bob"), PublicKey(bytes(160))).addCallback(send)

@@ -115,11 +115,11 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(sending=NUMBERS, receiving=NUMBERS, content=st.binary(max_size=5))
     def put(self, sending, receiving, content):
         sender, recipient = self.requester(sending), self.requester(receiving)
-        deferred = self.store.put(Envelope(sender, recipient, 3, content))
+        deferred = self.store.put([Envelope(sender, recipient, 3, content)])
         if sender not in self.clients:
-            self.expect(deferred, Refusal.UNKNOWN_CLIENT)
+            self.expect(deferred, [Refusal.UNKNOWN_CLIENT])
         elif recipient not in self.clients:
-            self.expect(deferred, Refusal.UNKNOWN_RECIPIENT)
+            self.expect(deferred, [Refusal.UNKNOWN_RECIPIENT])
         else:
             self.messages.append(Message(sender, recipient, content, self.fixture.time))
             self.checks.append((deferred, lambda result: None))

@@ -109,9 +109,9 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         self.fixture.time += 10
         self.lease(alice)
         self.result(self.store.public_key(bob, STRANGER))
-        late = self.store.put(Envelope(alice, STRANGER, 3, b""))
+        late = self.store.put([Envelope(alice, STRANGER, 3, b"")])
         self.result(self.store.close())
-        self.assertIs(self.result(late), Refusal.UNKNOWN_RECIPIENT)
+        self.assertEqual(self.result(late), [Refusal.UNKNOWN_RECIPIENT])
         self.assertEqual((self.last_seen(), self.last_seen("Bob")), (10, 10))
         self.store.open()
 
@@ -141,8 +141,8 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         """Sends that come together are one transaction."""
         alice, bob = self.two()
         commits = self.fixture.engine.commits
-        sent = [self.store.put(Envelope(alice, bob, 3, b"")) for _ in range(100)]
-        numbers = [self.result(deferred).number for deferred in sent]
+        sent = [self.store.put([Envelope(alice, bob, 3, b"")]) for _ in range(100)]
+        numbers = [number.number for deferred in sent for number in self.result(deferred)]
         self.assertEqual(numbers, sorted(set(numbers)))
         self.assertEqual(self.fixture.engine.commits, commits + 1)
 
@@ -193,7 +193,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         alice, bob = self.two()
         kinds = (3, POISON, 3, 3)
         sent = [
-            self.store.put(Envelope(alice, bob, kind, bytes([number])))
+            self.store.put([Envelope(alice, bob, kind, bytes([number]))])
             for number, kind in enumerate(kinds)
         ]
         lease = self.store.lease(bob, MANY, HUGE)
@@ -249,7 +249,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         self.put(alice, bob, b"first")
         self.fixture.engine.failing_commits = 1
         lost = self.store.lease(bob, MANY, HUGE)
-        put = self.store.put(Envelope(alice, bob, 3, b"second"))
+        put = self.store.put([Envelope(alice, bob, 3, b"second")])
         for deferred in (lost, put):
             self.assertRaises(StoreUnavailable, self.result, deferred)
         self.settle(self.lease(bob))
@@ -272,7 +272,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
     def test_expire_in_steps(self):
         """However much expires, one transaction deletes only so many messages."""
         alice, bob = self.two()
-        sent = [self.store.put(Envelope(alice, bob, 3, b"")) for _ in range(7)]
+        sent = [self.store.put([Envelope(alice, bob, 3, b"")]) for _ in range(7)]
         self.result(sent[-1])
         lease = self.lease(bob, 3)
         commits = self.fixture.engine.commits
@@ -321,10 +321,10 @@ class ThreadedStoreTests(TestCase):
         alice = yield self.store.register(UserName(b"Alice"), key(1))
         bob = yield self.store.register(UserName(b"Bob"), key(2))
         sent = [
-            self.store.put(Envelope(alice, bob, 3, number.to_bytes(2, "big")))
+            self.store.put([Envelope(alice, bob, 3, number.to_bytes(2, "big"))])
             for number in range(500)
         ]
-        ids = yield gatherResults(sent)
+        ids = [number for (number,) in (yield gatherResults(sent))]
         self.assertEqual(len(set(ids)), 500)
         lease = yield self.store.lease(bob, 400, HUGE)
         self.assertEqual([message.message_id for message in lease.messages], ids[:400])

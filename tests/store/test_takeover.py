@@ -75,7 +75,7 @@ class TakeOverTests(TakeOverCase):
         lease = store.lease(bob, MANY, HUGE)
         public_key = store.public_key(bob, alice)
         taken = store.register(UserName(b"Alice"), key())
-        sent = store.put(Envelope(alice, bob, 3, b"new"))
+        sent = store.put([Envelope(alice, bob, 3, b"new")])
         self.clock.advance(0)
         messages = result_of(lease).messages
         self.assertEqual(
@@ -84,7 +84,7 @@ class TakeOverTests(TakeOverCase):
         )
         self.assertEqual(result_of(public_key), key(1))
         self.assertIs(result_of(taken), Refusal.NAME_TAKEN)
-        self.assertEqual(result_of(sent).number, 4)
+        self.assertEqual(result_of(sent)[0].number, 4)
         read = store.read([Span(messages[1].sequence, size=19)])
         expired = store.expire(NOON)
         self.clock.advance(0)

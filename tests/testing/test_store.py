@@ -71,12 +71,12 @@ class FaultyStoreTests(SynchronousTestCase):
         """What it was told to hold is done at once, and answered when it is mended."""
         self.store.hold("put")
         self.successResultOf(self.store.directory(self.alice))
-        held = [self.store.put(envelope) for envelope in self.envelopes()]
+        held = [self.store.put([envelope]) for envelope in self.envelopes()]
         self.assertEqual(self.users.waiting(self.bob), [b"0", b"1"])
         for deferred in held:
             self.assertNoResult(deferred)
         self.store.mend()
-        numbers = [result_of(deferred).number for deferred in held]
+        numbers = [result_of(deferred)[0].number for deferred in held]
         self.assertEqual(numbers, [1, 2])
 
     def envelopes(self):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +25,17 @@ _log = Logger()
 
 class AnswerBroken(Exception):
     """The store no longer gives what an answer has announced."""
+
+
+@frozen
+class Several:
+    """The answers to requests that were taken together, in the same order."""
+
+    answers: Sequence[v2.Response]
+
+    def encode(self) -> bytes:
+        """All of them."""
+        return b"".join([answer.encode() for answer in self.answers])
 
 
 class Stream(ABC):

@@ -11,7 +11,7 @@ something is stored that may not be decoded yet, nothing more is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -82,8 +82,11 @@ class RelayProtocol(Protocol):
         self._holds_input = False
         self._heard_at = now
         self._discarded = 0
-        # Requests, and the barrier among them: it waits until it is the first, then for a turn
+        # Requests: those that are taken together, and those that are to be answered, with the
+        # barrier among them: it waits until it is the first, then for a turn
         # among the streams of the relay, then for its answer, then until that has left.
+        self._run: list[v2.Request] = []
+        self._run_handler: Handler | None = None
         self._row = AnswerRow()
         self._barrier: _Barrier | None = None
         self._turn: Deferred[DeferredSemaphore] | None = None
@@ -174,7 +177,7 @@ class RelayProtocol(Protocol):
         return (
             self._takes_requests
             and self._barrier is None
-            and self._row.waiting < self._settings.read_ahead
+            and self._row.waiting + len(self._run) < self._settings.read_ahead
             and self._outlet.unsent <= self._settings.connection_output
         )
 
@@ -185,6 +188,7 @@ class RelayProtocol(Protocol):
         self._decoding = True
         while self._may_decode and self._take_next():
             pass
+        self._end_run()
         self._decoding = False
         self._account()
         if self._parser.buffered or not self._reading:
@@ -228,23 +232,38 @@ class RelayProtocol(Protocol):
             self._condemn()
         else:
             self._hear()
+            self._end_run()
             self._fill(self._row.add(0), _GENERAL_ERROR)
 
     def _condemn(self) -> None:
         self._parser.close()
         self._frame_since = None
         self._change(self._lifecycle.condemn)
+        self._end_run()
         self._fill(self._row.add(0), _GENERAL_ERROR)
 
     def _take(self, request: v2.Request) -> None:
         handler = HANDLERS[type(request.body)]
-        content = request.body.content if isinstance(request.body, v2.SendMessage) else b""
-        place = self._row.add(len(content))
+        if handler.together:
+            if handler is not self._run_handler:
+                self._end_run()
+                self._run_handler = handler
+            self._run.append(request)
+            return
+        self._end_run()
+        place = self._row.add(0)
         if handler.barrier:
             self._barrier = _Barrier(place, handler, request)
             self._take_turn()
         else:
-            self._begin_answer(handler, request, place)
+            self._begin_answer(handler, (request,), place)
+
+    def _end_run(self) -> None:
+        """Have the requests answered that are taken together."""
+        if self._run and self._run_handler is not None:
+            run, self._run = self._run, []
+            place = self._row.add(sum([_size_of(request) for request in run]), len(run))
+            self._begin_answer(self._run_handler, run, place)
 
     def _take_turn(self) -> None:
         barrier = self._barrier
@@ -252,13 +271,13 @@ class RelayProtocol(Protocol):
             return
         self._turn = self._exchange.streams.acquire()
         self._turn.addCallbacks(
-            lambda _: self._begin_answer(barrier.handler, barrier.request, barrier.place),
+            lambda _: self._begin_answer(barrier.handler, (barrier.request,), barrier.place),
             _ignore_cancellation,
         )
 
-    def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
+    def _begin_answer(self, handler: Handler, requests: Sequence[v2.Request], place: Place) -> None:
         try:
-            answer = handler.answer(self._exchange.postmaster, request, self._address)
+            answer = handler.answer(self._exchange.postmaster, requests, self._address)
         except Exception:  # noqa: BLE001 - as those of its Deferred
             answer = fail()
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
@@ -288,7 +307,7 @@ class RelayProtocol(Protocol):
             _log.error("an answer does not fit into the protocol: {reason}", reason=reason)
         else:
             _log.failure("a bug: a request is answered with 9000", failure)
-        self._fill(place, _GENERAL_ERROR)
+        self._fill(place, _GENERAL_ERROR * place.count)
 
     def _give_stream(self, stream: Stream, place: Place) -> None:
         if stream.delivery is not None:
@@ -468,6 +487,10 @@ class _Barrier:
     place: Place
     handler: Handler
     request: v2.Request
+
+
+def _size_of(request: v2.Request) -> int:
+    return len(request.body.content) if isinstance(request.body, v2.SendMessage) else 0
 
 
 def _ignore_cancellation(failure: Failure) -> None:

@@ -9,9 +9,10 @@ from attrs import define
 
 @define(eq=False)
 class Place:
-    """The place of one answer. ``size``: bytes that its request holds until the answer is there."""
+    """The place of the answers to ``count`` requests, which hold ``size`` bytes until then."""
 
     size: int
+    count: int
     answer: bytes | None = None
 
 
@@ -34,11 +35,11 @@ class AnswerRow:
         """The place whose answer is to leave next."""
         return self._places[0] if self._places else None
 
-    def add(self, size: int) -> Place:
-        """A place at the end, for a request that holds so many bytes."""
-        place = Place(size)
+    def add(self, size: int, count: int = 1) -> Place:
+        """A place at the end, for so many requests, which hold so many bytes together."""
+        place = Place(size, count)
         self._places.append(place)
-        self.waiting += 1
+        self.waiting += count
         self.held += size
         return place
 
@@ -49,7 +50,6 @@ class AnswerRow:
         places = self._places
         ready: list[bytes] = []
         while places and (first := places[0].answer) is not None:
-            places.popleft()
+            self.waiting -= places.popleft().count
             ready.append(first)
-        self.waiting -= len(ready)
         return ready[0] if len(ready) == 1 else b"".join(ready)

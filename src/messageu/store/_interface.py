@@ -105,8 +105,9 @@ class IMailboxStore(Interface):
         """At most ``limit`` clients of a directory, in order of registration, from ``start``: 0,
         or the ``next`` of the page before. All pages hold ``count`` clients together."""
 
-    def put(envelope: Envelope) -> Deferred[MessageId | Refusal]:
-        """Store a message. Refused: UNKNOWN_CLIENT for the sender, UNKNOWN_RECIPIENT."""
+    def put(envelopes: Sequence[Envelope]) -> Deferred[Sequence[MessageId | Refusal]]:
+        """Store messages, in order; what became of each. Each is stored or refused by itself:
+        UNKNOWN_CLIENT for its sender, UNKNOWN_RECIPIENT. A failure is that of them all."""
 
     def lease(requester: ClientId, max_messages: int, max_bytes: int) -> Deferred[Lease | Refusal]:
         """Pin the oldest of what waits for a client, and list it in order of arrival.

@@ -135,14 +135,8 @@ class MemoryStore:
         )
 
     @_operation
-    def put(self, envelope: Envelope) -> MessageId | Refusal:
-        if envelope.sender not in self._clients:
-            return Refusal.UNKNOWN_CLIENT
-        if envelope.recipient not in self._clients:
-            return Refusal.UNKNOWN_RECIPIENT
-        self._last_sequence += 1
-        self._messages[self._last_sequence] = _Message(envelope, self._now())
-        return _message_id(self._last_sequence)
+    def put(self, envelopes: Sequence[Envelope]) -> Sequence[MessageId | Refusal]:
+        return [self._put(envelope) for envelope in envelopes]
 
     @_operation
     def lease(self, requester: ClientId, max_messages: int, max_bytes: int) -> Lease | Refusal:
@@ -183,6 +177,15 @@ class MemoryStore:
         )
         self._delete(gone)
         return count
+
+    def _put(self, envelope: Envelope) -> MessageId | Refusal:
+        if envelope.sender not in self._clients:
+            return Refusal.UNKNOWN_CLIENT
+        if envelope.recipient not in self._clients:
+            return Refusal.UNKNOWN_RECIPIENT
+        self._last_sequence += 1
+        self._messages[self._last_sequence] = _Message(envelope, self._now())
+        return _message_id(self._last_sequence)
 
     def _waiting(self, recipient: ClientId) -> Iterator[StoredMessage]:
         for sequence, message in self._messages.items():

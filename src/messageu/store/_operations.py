@@ -172,52 +172,56 @@ class ReadDirectoryPage(StoreOperation):
 
 @frozen
 class Put(StoreOperation):
-    """Store a message."""
+    """Store messages."""
 
     name: ClassVar[str] = "put"
     writes: ClassVar[bool] = True
 
-    envelope: Envelope
+    envelopes: Sequence[Envelope]
     time: float
 
     @property
+    def count(self) -> int:
+        return len(self.envelopes)
+
+    @property
     def size(self) -> int:
-        return len(self.envelope.content)
+        return sum([len(envelope.content) for envelope in self.envelopes])
 
     @classmethod
-    def run_group(cls, work: StoreWork, group: Sequence[Put]) -> Sequence[MessageId | Refusal]:
-        recipients = [put.find_recipient(work) for put in group]
-        accepted = sum(not isinstance(recipient, Refusal) for recipient in recipients)
+    def run_group(
+        cls, work: StoreWork, group: Sequence[Put]
+    ) -> Sequence[Sequence[MessageId | Refusal]]:
+        recipients = [put.find_recipients(work) for put in group]
+        accepted = sum(type(found) is int for put in recipients for found in put)
         if not accepted:
             return recipients  # type: ignore[return-value] # they are all refusals
         sequence = statements.take_sequences(work.cursor, accepted)
         rows: list[tuple[int, int, bytes, int, float, bytes]] = []
-        results: list[MessageId | Refusal] = []
-        for put, recipient in zip(group, recipients, strict=True):
-            if isinstance(recipient, Refusal):
-                results.append(recipient)
-                continue
-            envelope = put.envelope
-            rows.append(
-                (
-                    sequence,
-                    recipient,
-                    envelope.sender.raw,
-                    envelope.type,
-                    put.time,
-                    envelope.content,
-                )
-            )
-            results.append(MessageId(sequence % MESSAGE_ID_LIMIT))
-            sequence += 1
+        results: list[Sequence[MessageId | Refusal]] = []
+        for put, found in zip(group, recipients, strict=True):
+            result: list[MessageId | Refusal] = []
+            results.append(result)
+            for envelope, recipient in zip(put.envelopes, found, strict=True):
+                if isinstance(recipient, Refusal):
+                    result.append(recipient)
+                    continue
+                sender, kind, content = envelope.sender.raw, envelope.type, envelope.content
+                rows.append((sequence, recipient, sender, kind, put.time, content))
+                result.append(MessageId(sequence % MESSAGE_ID_LIMIT))
+                sequence += 1
         statements.add_messages(work.cursor, rows)
         return results
 
-    def find_recipient(self, work: StoreWork) -> int | Refusal:
+    def find_recipients(self, work: StoreWork) -> Sequence[int | Refusal]:
+        """The key of each recipient whose sender is known, too."""
+        return [self.find_recipient(work, envelope) for envelope in self.envelopes]
+
+    def find_recipient(self, work: StoreWork, envelope: Envelope) -> int | Refusal:
         """The recipient's key, if both the sender and the recipient are known."""
-        if work.requester(self.envelope.sender, self.time) is None:
+        if work.requester(envelope.sender, self.time) is None:
             return Refusal.UNKNOWN_CLIENT
-        recipient = work.key_of(self.envelope.recipient)
+        recipient = work.key_of(envelope.recipient)
         return Refusal.UNKNOWN_RECIPIENT if recipient is None else recipient
 
 

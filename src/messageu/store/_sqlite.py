@@ -143,8 +143,8 @@ class SqliteStore:
     ) -> Deferred[DirectoryPage]:
         return self._submit(ReadDirectoryPage(directory, start, limit))
 
-    def put(self, envelope: Envelope) -> Deferred[MessageId | Refusal]:
-        return self._submit(Put(envelope, self._now()))
+    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Sequence[MessageId | Refusal]]:
+        return self._submit(Put(envelopes, self._now()))
 
     def lease(
         self, requester: ClientId, max_messages: int, max_bytes: int

@@ -56,6 +56,11 @@ class Operation(Generic[W]):
     essential: ClassVar[bool] = False
 
     @property
+    def count(self) -> int:
+        """How many things it does: at least one."""
+        return 1
+
+    @property
     def size(self) -> int:
         """The bytes of content that it carries or reads."""
         return 0
@@ -190,10 +195,12 @@ class Transactor(Generic[W]):
 
     def _take_batch(self) -> Sequence[_Submission]:
         batch: list[_Submission] = []
-        room = BATCH_BYTES
-        while self._pending and len(batch) < BATCH_OPERATIONS:
-            room -= self._pending[0].operation.size
-            if room < 0 and batch:
+        places, room = BATCH_OPERATIONS, BATCH_BYTES
+        while self._pending:
+            operation = self._pending[0].operation
+            places -= operation.count
+            room -= operation.size
+            if batch and (places < 0 or room < 0):
                 break
             batch.append(self._pending.popleft())
         if any(each.operation.writes for each in batch):

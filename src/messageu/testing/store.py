@@ -115,8 +115,8 @@ class FaultyStore:
     ) -> Deferred[DirectoryPage]:
         return self._call("directory_page", directory, start, limit)
 
-    def put(self, envelope: Envelope) -> Deferred[MessageId | Refusal]:
-        return self._call("put", envelope)
+    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Sequence[MessageId | Refusal]]:
+        return self._call("put", envelopes)
 
     def lease(
         self, requester: ClientId, max_messages: int, max_bytes: int
