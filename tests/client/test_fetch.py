@@ -269,13 +269,44 @@ class NamelessTests(ClientCase):
         return [message.sender.name for message in self.shown]
 
     def test_names_are_asked_for(self) -> None:
-        """When a sender is not known, the list is asked for after the answer, and before the
-        messages are handed over, in their order."""
+        """When a sender is not known, the list is asked for, once for an answer."""
         self.relay.put(BERN, ANNA, 1, b"")
         self.relay.put(ANNA, ANNA, 1, b"")
         self.fetch()
         self.assertEqual(self.relay.codes, [604, 601, 604])
         self.assertEqual(self.names, [b"bern", None])
+
+    def test_asking_for_names_acknowledges_nothing(self) -> None:
+        """The list is asked for on another connection, so that our relay keeps the messages until
+        they have been handed over, and deletes them then."""
+        self.relay.deletes = "seen"
+        kept: list[int] = []
+        for _ in range(2):
+            self.relay.put(BERN, ANNA, 1, b"")
+        self.get(self.client.fetch(lambda _: kept.append(len(self.relay.mail[ANNA.client_id]))))
+        self.assertEqual(kept, [2, 2])
+        self.assertEqual(self.relay.mail[ANNA.client_id], [])
+        self.assertEqual(len(self.relay.lines), 2)
+
+    def test_one_connection_at_a_time(self) -> None:
+        """A relay that leaves the other connection waiting is asked after its answer."""
+        for _ in range(2):
+            self.relay.put(BERN, ANNA, 1, b"")
+        self.relay.says.extend([self.one_request(), None])
+        fetching = self.client.fetch(self.shown.append)
+        self.relay.run()
+        self.assertEqual(self.shown, [])
+        self.clock.advance(6)
+        self.get(fetching)
+        self.assertEqual(self.relay.codes, [604, 601, 601, 604])
+        self.assertEqual(self.names, [b"bern", b"bern"])
+
+    def test_no_room_in_the_keyring(self) -> None:
+        """Somebody for whom there was no room in the keyring has a name all the same."""
+        self.client.keyring._limit = 0
+        self.relay.put(BERN, ANNA, 1, b"")
+        self.fetch()
+        self.assertEqual(self.names, [b"bern"])
 
     def test_order_is_kept(self) -> None:
         """A message from somebody known does not overtake one from somebody unknown."""
@@ -288,7 +319,7 @@ class NamelessTests(ClientCase):
     def test_list_cannot_be_had(self) -> None:
         """When the list is refused, messages come without names."""
         self.relay.put(BERN, ANNA, 1, b"")
-        self.relay.says.extend([self.one_request(), REFUSED])
+        self.relay.says.extend([self.one_request(), *[REFUSED] * 4])
         self.fetch()
         self.assertEqual(self.names, [None])
 
@@ -308,12 +339,17 @@ class NamelessTests(ClientCase):
         self.assertEqual(self.names, [None])
 
     def test_broken_answer(self) -> None:
-        """When the answer breaks, what has arrived is handed over without names."""
+        """When the answer breaks, what has arrived is handed over, if need be without names."""
+        self.relay.deletes = "never"
         self.relay.put(BERN, ANNA, 1, b"")
         self.relay.put(BERN, ANNA, 1, b"")
-        self.relay.faults.append(Faults(cut_after=7 + 25 + 10))
-        self.fails(self.client.fetch(self.shown.append), AnswerCut)
-        self.assertEqual(self.names, [None])
+        for number, (name, asides) in enumerate(((b"bern", []), (None, [REFUSED, REFUSED]))):
+            self.shown.clear()
+            self.relay.says.extend([self.one_request(), *asides])
+            self.relay.faults.append(Faults(cut_after=7 + 25 + 10))
+            client = self.client_in(self.folder_of(ANNA, f"broken {number}"))
+            self.fails(client.fetch(self.shown.append), AnswerCut)
+            self.assertEqual(self.names, [name])
 
     def test_silent_relay(self) -> None:
         """A relay that falls silent in the middle is given up, with nothing lost."""
@@ -332,6 +368,7 @@ class NamelessTests(ClientCase):
             client = self.client_in(self.folder_of(ANNA, limit))
             for _ in range(3):
                 self.relay.put(BERN, ANNA, 1, bytes(10))
+            self.relay.says.extend([self.one_request(), REFUSED, REFUSED])
             with mock.patch.object(_fetch, limit, value):
                 self.get(client.fetch(self.shown.append))
             self.assertEqual(self.names, [None, None, b"bern"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
@@ -50,6 +50,10 @@ CONTENT_SIZE_LIMIT: Final = 16 * 1024 * 1024
 
 LISTING_LIMIT: Final = 250_000
 """Clients of one list that are kept; the rest is counted."""
+
+ASIDE_PROGRESS: Final = 5.0
+"""Seconds for which a relay may be silent when it is asked for names while it has another answer
+of ours under way. Some serve one connection at a time, and then never answer."""
 
 _log = Logger()
 
@@ -253,7 +257,7 @@ class Client:
             self._identity, self._keyring, self._last_answer = identity, None, LastAnswer()
             return identity
 
-    async def _list_clients(self) -> Listing:
+    async def _list_clients(self, relay: Relay | None = None) -> Listing:
         own = self.identity.client_id
         clients: list[ListedClient] = []
         left_out = 0
@@ -268,9 +272,22 @@ class Client:
                 left_out += 1
 
         with self._saving() as keyring:
-            await self._relay.ask(own, v2.ListClients(), v2.EndOfClients, take)
+            await (relay or self._relay).ask(own, v2.ListClients(), v2.EndOfClients, take)
             keyring.learn_names(clients)
         return Listing(tuple(clients), left_out)
+
+    async def _names(self) -> Iterable[ListedClient]:
+        return (await self._list_clients()).clients
+
+    async def _names_aside(self) -> Iterable[ListedClient]:
+        patience = self._settings.patience
+        patience = evolve(patience, progress=min(patience.progress, ASIDE_PROGRESS))
+        relay = Relay(self._reactor, self._find, patience)
+        relay.version = self._relay.version
+        try:
+            return (await self._list_clients(relay)).clients
+        finally:
+            Deferred.fromCoroutine(relay.close())  # nobody has to wait for it
 
     async def _find_peer(self, name: bytes) -> Peer:
         with self._saving() as keyring:
@@ -338,7 +355,12 @@ class Client:
                 folder = self._settings.download_folder
                 opener = Opener(private_key, keyring, self._run_in_thread, folder)
                 fetch = Fetch(
-                    self._relay, opener, self._last_answer, self._list_clients, on_message
+                    self._relay,
+                    opener,
+                    self._last_answer,
+                    lambda: Deferred.fromCoroutine(self._names_aside()),
+                    lambda: Deferred.fromCoroutine(self._names()),
+                    on_message,
                 )
                 return await fetch.run()
 
