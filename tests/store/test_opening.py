@@ -169,6 +169,17 @@ class RefusalTests(OpeningCase):
         self.close(first)
         self.opened()
 
+    def test_second_server_by_another_path(self):
+        """A link to a database is the same database."""
+        first = self.make()
+        first.open()
+        link = self.folder / "link" / "other.db"
+        link.parent.mkdir()
+        link.symlink_to(self.path)
+        line = str(self.assertRaises(StoreUnusable, self.make(path=link).open))
+        self.assertIn("another server is using this database", line)
+        self.close(first)
+
     def test_no_folder(self):
         """A database in a folder that is not there is refused."""
         path = self.folder / "nowhere" / "defensive.db"
@@ -233,6 +244,22 @@ class RefusalTests(OpeningCase):
         self.assertIn("newer version", line)
         for suffix, content in copies.items():
             self.assertEqual(Path(f"{self.path}{suffix}").read_bytes(), content)
+
+    def test_versions_that_are_none(self):
+        """A database of ours that has lost its version, or its tables, is refused."""
+        meta = "CREATE TABLE mailbox_meta (name, value)"
+        versions = "INSERT INTO mailbox_meta VALUES ('schema_version', {}), ('compat_version', 1)"
+        for value, reason in (
+            (None, "does not say which version"),
+            ("'one'", "does not say which version"),
+            (0, "tables are missing"),
+            (-3, "tables are missing"),
+            (1, "tables are missing"),
+        ):
+            with self.subTest(value=value):
+                self.path.unlink(missing_ok=True)
+                self.execute(meta, *([] if value is None else [versions.format(value)]))
+                self.assertIn(reason, self.refuse())
 
     def test_newer_but_compatible(self):
         """A newer schema that this version can use is used, and not called older."""

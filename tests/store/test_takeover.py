@@ -153,6 +153,34 @@ class TakeOverTests(TakeOverCase):
         self.open_and_close()
         self.assertEqual(self.clients(), [(ALICE.bytes, "Alice", key().raw, None)])
 
+    def test_tables_of_other_kinds(self):
+        """Tables without row numbers, or with generated columns, are taken over."""
+        self.foreign(
+            [client(ALICE, "Alice")],
+            [(1, ALICE.bytes, BOB.bytes, 3, b"x")],
+            tables=(
+                TABLES[0].replace("ID,", "ID PRIMARY KEY,").replace(")", " AS (Seen), Seen)")
+                + " WITHOUT ROWID",
+                TABLES[1].replace("ID,", "ID PRIMARY KEY,") + " WITHOUT ROWID",
+            ),
+        )
+        self.open_and_close()
+        self.assertEqual(self.clients(), [(ALICE.bytes, "Alice", key().raw, None)])
+        self.assertEqual(self.messages(), [(ALICE.bytes, BOB.bytes, 3, b"x")])
+
+    def test_triggers(self):
+        """What another server wanted to happen with its rows does not."""
+        self.foreign([client(ALICE, "Alice")], [(1, ALICE.bytes, BOB.bytes, 3, b"x")])
+        self.execute(
+            "CREATE TABLE other (ID)",
+            "CREATE TRIGGER one BEFORE DELETE ON messages BEGIN INSERT INTO other VALUES (1); END",
+            "CREATE TRIGGER two BEFORE DELETE ON clients BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        self.open_and_close()
+        self.assertEqual(len(self.messages()), 1)
+        self.assertEqual(self.rows("SELECT * FROM other"), [])
+        self.assertEqual(self.rows("SELECT name FROM sqlite_master WHERE type = 'trigger'"), [])
+
     def test_other_columns(self):
         """Tables without the columns of the protocol are refused, and stay as they are."""
         for table, missing in ((0, "PublicKey"), (1, "ToClient")):

@@ -16,7 +16,14 @@ from twisted.logger import Logger
 
 from ._engine import BUSY_TIMEOUT, SqliteEngine
 from ._interface import StoreUnusable
-from ._schema import FOREIGN_VERSION, SCHEMA_VERSION, create_tables, create_views, read_versions
+from ._schema import (
+    FOREIGN_VERSION,
+    SCHEMA_VERSION,
+    TABLES,
+    create_tables,
+    create_views,
+    read_versions,
+)
 from ._takeover import FOREIGN_TABLES, ForeignSchemaError, check_foreign, take_over
 
 DATABASE_MODE: Final = 0o600
@@ -39,7 +46,8 @@ class DatabaseLock:
     """
 
     def __init__(self, database: Path) -> None:
-        path = beside(database, ".lock")
+        # Beside the database itself: one that is reached through a link has the same lock.
+        path = beside(database.resolve(), ".lock")
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, DATABASE_MODE)
         except OSError as error:
@@ -145,13 +153,7 @@ def _find_version(path: Path) -> int | None:
         if not tables:
             return None
         if "mailbox_meta" in tables:
-            version, compat = read_versions(cursor)
-            if compat > SCHEMA_VERSION:
-                raise StoreUnusable(
-                    f"{path}: this database was made by a newer version (its schema is {version},"
-                    f" this program's {SCHEMA_VERSION})"
-                )
-            return version
+            return _own_version(path, cursor, tables)
         if tables >= FOREIGN_TABLES:
             try:
                 check_foreign(cursor)
@@ -159,6 +161,21 @@ def _find_version(path: Path) -> int | None:
                 raise StoreUnusable(f"{path}: {error}") from None
             return FOREIGN_VERSION
     raise StoreUnusable(f"{path}: this database belongs to another program")
+
+
+def _own_version(path: Path, cursor: sqlite3.Cursor, tables: frozenset[str]) -> int:
+    try:
+        version, compat = read_versions(cursor)
+    except (LookupError, TypeError):
+        raise StoreUnusable(f"{path}: this database does not say which version made it") from None
+    if compat > SCHEMA_VERSION:
+        raise StoreUnusable(
+            f"{path}: this database was made by a newer version (its schema is {version},"
+            f" this program's {SCHEMA_VERSION})"
+        )
+    if version <= FOREIGN_VERSION or not tables >= TABLES:
+        raise StoreUnusable(f"{path}: this database is damaged: tables are missing")
+    return version
 
 
 def _create(path: Path, engine: SqliteEngine) -> None:

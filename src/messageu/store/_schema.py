@@ -17,6 +17,9 @@ COMPAT_VERSION: Final = 1
 FOREIGN_VERSION: Final = 0
 """The tables of another server, which are taken over as if they were an older schema."""
 
+TABLES: Final = frozenset({"mailbox_meta", "mailbox_client", "mailbox_message"})
+"""The tables without which nothing works."""
+
 _TABLES: Final = (
     """
     CREATE TABLE mailbox_meta (
@@ -104,6 +107,16 @@ def create_views(cursor: Cursor) -> None:
 
 
 def read_versions(cursor: Cursor) -> tuple[int, int]:
-    """The schema version and the compat version of a database of ours."""
-    meta: Mapping[str, int] = dict(cursor.execute("SELECT name, value FROM mailbox_meta"))
-    return meta["schema_version"], meta["compat_version"]
+    """The schema version and the compat version of a database of ours.
+
+    :raises KeyError: when one of them is missing.
+    :raises TypeError: when one of them is no number.
+    """
+    meta: Mapping[str, object] = dict(cursor.execute("SELECT name, value FROM mailbox_meta"))
+    return _integer(meta["schema_version"]), _integer(meta["compat_version"])
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError
+    return value

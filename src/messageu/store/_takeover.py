@@ -117,21 +117,32 @@ def _take_messages(
 
 
 def _columns(cursor: sqlite3.Cursor, table: str) -> frozenset[str]:
-    rows = cursor.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    # Unlike table_info it names the generated ones, too.
+    rows = cursor.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))
     return frozenset(name.lower() for (name,) in rows)
 
 
 def _rows(cursor: sqlite3.Cursor, table: str, columns: tuple[str, ...]) -> Iterator[_Row]:
     """The rows in order of arrival. Text that is none comes with surrogates, not as an error."""
     connection = cursor.connection
+    order = "ORDER BY rowid" if _has_rowid(cursor, table) else ""
     before = connection.text_factory
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
         yield from connection.execute(
-            f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid"  # noqa: S608 - constants
+            f"SELECT {', '.join(columns)} FROM {table} {order}"  # noqa: S608 - constants
         )
     finally:
         connection.text_factory = before
+
+
+def _has_rowid(cursor: sqlite3.Cursor, table: str) -> bool:
+    """Whether the rows are numbered as they came, which a table WITHOUT ROWID does not do."""
+    try:
+        cursor.execute(f"SELECT rowid FROM {table} LIMIT 0")  # noqa: S608 - constants
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def _quarantine(cursor: sqlite3.Cursor, table: str, row: _Row, reason: _Unfit) -> None:
