@@ -67,6 +67,11 @@ class MakeServiceTests(SynchronousTestCase):
         (self.folder / "port").write_text("4711\n")
         self.assertEqual(self.start("--port-file", str(self.folder / "port")), [4711])
 
+    def test_many_at_once(self) -> None:
+        """Without an endpoint, a thousand connections may wait until they are accepted."""
+        self.start("--port-file", str(self.folder / "port"))
+        self.assertEqual([backlog for _, _, backlog, _ in self.reactor.tcpServers], [1024])
+
     def test_endpoints(self) -> None:
         """With endpoints it listens on them, and does not look for a port file."""
         self.assertEqual(self.start("-e", "tcp:1", "-e", "tcp:2:interface=127.0.0.1"), [1, 2])

@@ -25,6 +25,10 @@ DEFAULT_PORT: Final = 1357
 PORT_FILE_SIZE_LIMIT: Final = 64
 DAY: Final = 86_400.0
 
+BACKLOG: Final = 1024
+"""Connections that the kernel holds until they are accepted. With Twisted's 50, some of those that
+come all at once, as after a restart, have to try again after a second."""
+
 YOUNG_OBJECTS: Final = 50_000
 """Objects that come into being before the collector looks for cycles among them."""
 
@@ -107,8 +111,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
         _calm_the_collector()
     clock = cast(IReactorTime, reactor)
-    descriptions = options["endpoints"] or [f"tcp:{read_port(Path(options['port-file']))}"]
-    doors = [Door(text, serverFromString(reactor, text)) for text in descriptions]
+    doors = [Door(text, serverFromString(reactor, text)) for text in options["endpoints"]]
+    if not doors:
+        text = f"tcp:{read_port(Path(options['port-file']))}"
+        doors = [Door(text, serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
     days = options["expire-after"]
     return RelayService(
         doors,
