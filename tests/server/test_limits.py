@@ -55,6 +55,26 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual(self.limits.input_bytes, 601)
         self.assertEqual(self.limits.hits["input_bytes"], 1)
 
+    def test_many_go_for_one(self) -> None:
+        """As many small frames are given up as a large one costs, and no more."""
+        small = [Holder(self.limits) for _ in range(20)]
+        for holder in small:
+            self.limits.hold_input(holder, 40, incomplete=True)
+        for most in (400, 990, 1000):
+            self.limits.hold_input(self.first, most, incomplete=True)
+            self.assertLessEqual(self.limits.input_bytes, 1000)
+        self.assertEqual([holder.told for holder in small], [["evict"]] * 20)
+        self.assertEqual(self.first.told, [])
+
+    def test_thousands_go_for_one(self) -> None:
+        """Thousands of small frames are given up for a large one, without a stack as deep."""
+        limits = Limits(LimitSettings(input_bytes=100_000, unreserved=10))
+        for holder in [Holder(limits) for _ in range(5_000)]:
+            limits.hold_input(holder, 20, incomplete=True)
+        limits.hold_input(self.first, 100_000, incomplete=False)
+        self.assertEqual(limits.input_bytes, 100_000)
+        self.assertEqual(limits.hits["input_bytes"], 5_000)
+
     def test_nobody_to_evict(self) -> None:
         """When every frame is complete, the one who asked for more gives up his."""
         self.limits.hold_input(self.first, 900, incomplete=False)
@@ -69,6 +89,22 @@ class PoolTests(SynchronousTestCase):
         self.limits.hold_output(self.third, 400)
         self.assertEqual((self.first.told, self.second.told, self.third.told), ([], ["abort"], []))
         self.assertEqual(self.limits.output_bytes, 700)
+
+    def test_crowded(self) -> None:
+        """Readers that stand still make way for those that wait, no more than wait, and none that
+        has read something of late."""
+        self.limits.check_crowded(1.0, 0)
+        for holder in (self.first, self.second, self.third):
+            self.limits.hold_output(holder, 100)
+        self.limits.check_crowded(2.0, 3)
+        self.limits.hold_output(self.first, 50)
+        self.limits.check_crowded(4.5, 0)
+        self.assertEqual((self.first.told, self.second.told, self.third.told), ([], [], []))
+        self.limits.check_crowded(4.6, 1)
+        self.assertEqual((self.first.told, self.second.told, self.third.told), ([], ["abort"], []))
+        self.limits.check_crowded(4.7, 5)
+        self.assertEqual((self.first.told, self.third.told), ([], ["abort"]))
+        self.assertEqual(self.limits.hits["crowded_deadline"], 2)
 
     def test_one_reader_too_slow(self) -> None:
         """Who alone has more than all may have is aborted."""

@@ -798,6 +798,23 @@ class DeliveryOnTheLineTests(SynchronousTestCase):
         fourth.line.run()
         self.assertEqual(len(fourth.take()), 2)
 
+    def test_who_does_not_read_makes_way(self) -> None:
+        """Who stands still on a place that others wait for loses it within seconds, and no mail."""
+        relay = MemoryRelay(streams=1)
+        anna = relay.register("anna")
+        relay.send(anna, anna, b"x" * 200_000)
+        stuck, waits = (relay.dial(from_server=Faults(window=1000)) for _ in range(2))
+        stuck.line.server.held = True
+        for client in (stuck, waits):
+            client.send(v2.Request(anna, v2.FetchMessages()).encode())
+        self.assertEqual(waits.take(), [])
+        for _ in range(5):
+            waits.wait(1)
+            stuck.line.run()
+        waits.line.run()
+        self.assertEqual(len(waits.take()), 2)
+        self.assertEqual(relay.limits.hits["crowded_deadline"], 1)
+
 
 class DeadlineTests(SynchronousTestCase):
     """Who takes too long."""

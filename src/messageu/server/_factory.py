@@ -73,21 +73,21 @@ class RelayFactory(ServerFactory):
         if self._all_gone is not None or not self._limits.admit(address):
             _log.debug("{peer} is refused", peer=self.exchange.peer_name(address))
             return None
-
-        def gone(connection: RelayProtocol) -> None:
-            self._limits.leave(address)
-            self._connections.discard(connection)
-            self._see_off()
-
-        connection = RelayProtocol(self.exchange, address, gone)
+        connection = RelayProtocol(self.exchange, address, self._forget)
         self._connections.add(connection)
         return connection
+
+    def _forget(self, connection: RelayProtocol) -> None:
+        self._limits.leave(connection.address)
+        self._connections.discard(connection)
+        self._see_off()
 
     def check_deadlines(self) -> None:
         """Close what is overdue."""
         now = self._clock.seconds()
         for connection in tuple(self._connections):
             connection.check_deadlines(now)
+        self._limits.check_crowded(now, len(self.exchange.streams.waiting))
 
     def drain(self) -> Deferred[None]:
         """Let every connection finish what it is answering, for at most the grace period.

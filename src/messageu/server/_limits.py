@@ -6,6 +6,7 @@ The defaults fit together: about 200 MiB at the worst. Times are seconds, sizes 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import takewhile
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -41,6 +42,7 @@ class LimitSettings:
     frame_deadline: float = 60.0
     idle_deadline: float = 600.0
     progress_deadline: float = 30.0
+    crowded_deadline: float = 3.0
     discard_deadline: float = 10.0
     drain_deadline: float = 10.0
     stop_grace: float = 10.0
@@ -65,12 +67,15 @@ class Pool(Generic[Holder]):
 
     :ivar limit: bytes that may be held in all.
     :ivar used: bytes that are held now.
+    :ivar time: what is noted as the time of progress, in seconds. Somebody moves it on.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.time = 0.0
         self._held: dict[Holder, int] = {}
+        self._since: dict[Holder, float] = {}
 
     @property
     def full(self) -> bool:
@@ -86,16 +91,24 @@ class Pool(Generic[Holder]):
         self.used += size - self._held.get(holder, 0)
         if size:
             self._held[holder] = size
+            self._since.setdefault(holder, self.time)
         else:
             self._held.pop(holder, None)
+            self._since.pop(holder, None)
 
     def moved(self, holder: Holder) -> None:
         """This one, which holds some, has made progress: it goes to the end of the row."""
         self._held[holder] = self._held.pop(holder)
+        self._since[holder] = self.time
 
     def first(self) -> Holder | None:
         """The one that has held bytes for longest without progress."""
         return next(iter(self._held), None)
+
+    def stuck_since(self, before: float) -> list[Holder]:
+        """Those that have held bytes without progress since before a time, the longest first."""
+        stuck = takewhile(lambda holder: self._since[holder] < before, self._held)
+        return list(stuck)
 
 
 @frozen
@@ -142,6 +155,7 @@ class Limits:
         self._input: Pool[Evictable] = Pool(self.settings.input_bytes)
         self._output: Pool[Evictable] = Pool(self.settings.output_bytes)
         self._incomplete: dict[Evictable, None] = {}
+        self._evicting = False
         self._registrations = RateLimiter(self.settings.registrations_a_minute)
 
     @property
@@ -196,9 +210,22 @@ class Limits:
             self._incomplete.setdefault(holder)
         else:
             self._incomplete.pop(holder, None)
+        if self._input.full and not self._evicting:
+            self._evict(holder)
+
+    def _evict(self, holder: Evictable) -> None:
+        # Who is evicted gives back at once, through hold_input. A few large pieces can cost a
+        # great many small frames: that is a loop, for which a stack would not be deep enough.
+        self._evicting = True
+        while self._input.full and self._incomplete:
+            self.hits["input_bytes"] += 1
+            oldest = next(iter(self._incomplete))
+            del self._incomplete[oldest]
+            oldest.evict()
+        self._evicting = False
         if self._input.full:
             self.hits["input_bytes"] += 1
-            next(iter(self._incomplete), holder).evict()
+            holder.evict()
 
     def hold_output(self, holder: Evictable, size: int) -> None:
         """This connection now holds so many bytes of answers; fewer than before is progress.
@@ -211,6 +238,19 @@ class Limits:
         if self._output.full:
             self.hits["output_bytes"] += 1
             (self._output.first() or holder).abort()
+
+    def check_crowded(self, now: float, waiting: int) -> None:
+        """Make room for so many answers that wait for a place among the streams.
+
+        The readers that have made no progress for longest are aborted, as many as wait at the
+        most, and only those that have made none for ``crowded_deadline``. This is called at
+        regular times: what the readers do meanwhile counts as done when it was called last.
+        """
+        stuck = self._output.stuck_since(now - self.settings.crowded_deadline) if waiting else []
+        for holder in stuck[:waiting]:
+            self.hits["crowded_deadline"] += 1
+            holder.abort()
+        self._output.time = now
 
     def may_register(self, address: str, now: float) -> bool:
         """Whether this address may register one more client now."""
