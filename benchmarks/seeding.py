@@ -40,10 +40,10 @@ def seed(database: Path, users: int, mail: Iterable[tuple[int, int]] = ()) -> li
             cursor.execute("BEGIN IMMEDIATE")
             sequence = take_sequences(cursor, len(messages))
             now = time.time()
-            rows = (
+            rows = [
                 (sequence + offset, keys[recipient], ids[0], 3, now, bytes(size))
                 for offset, (recipient, size) in enumerate(messages)
-            )
+            ]
             add_messages(cursor, rows)
             cursor.execute("COMMIT")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -6,25 +6,25 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.server._lifecycle import TAKES_REQUESTS, Actions, Lifecycle, new_lifecycle
+from messageu.server._lifecycle import TAKES_REQUESTS, Action, Lifecycle, Plan, new_lifecycle
 
 TRANSITIONS = {
     ("open", "end_input"): ("half closed", None),
     ("open", "condemn"): ("condemned", None),
     ("open", "stop"): ("condemned", None),
-    ("open", "leave"): ("closing", "lose"),
+    ("open", "leave"): ("closing", Action.LOSE_CONNECTION),
     ("half closed", "condemn"): ("finishing", None),
     ("half closed", "stop"): ("finishing", None),
-    ("half closed", "leave"): ("closing", "lose"),
-    ("half closed", "answer_all"): ("closing", "lose"),
-    ("half closed", "answer_all_unproven"): ("draining", "shut down"),
+    ("half closed", "leave"): ("closing", Action.LOSE_CONNECTION),
+    ("half closed", "answer_all"): ("closing", Action.LOSE_CONNECTION),
+    ("half closed", "answer_all_unproven"): ("draining", Action.SHUT_DOWN_OUTPUT),
     ("condemned", "end_input"): ("finishing", None),
-    ("condemned", "answer_all"): ("discarding", "shut down"),
-    ("condemned", "answer_all_unproven"): ("discarding", "shut down"),
-    ("finishing", "answer_all"): ("closing", "lose"),
-    ("finishing", "answer_all_unproven"): ("closing", "lose"),
-    ("discarding", "end_input"): ("closing", "lose"),
-    ("draining", "drain"): ("closing", "lose"),
+    ("condemned", "answer_all"): ("discarding", Action.SHUT_DOWN_OUTPUT),
+    ("condemned", "answer_all_unproven"): ("discarding", Action.SHUT_DOWN_OUTPUT),
+    ("finishing", "answer_all"): ("closing", Action.LOSE_CONNECTION),
+    ("finishing", "answer_all_unproven"): ("closing", Action.LOSE_CONNECTION),
+    ("discarding", "end_input"): ("closing", Action.LOSE_CONNECTION),
+    ("draining", "drain"): ("closing", Action.LOSE_CONNECTION),
 }
 """What changes anything; everything else is of no consequence. Abort and lose are apart."""
 
@@ -56,40 +56,27 @@ WAYS = {
 class LifecycleTests(SynchronousTestCase):
     """The machine by itself."""
 
-    def make(self) -> tuple[Lifecycle, list[str]]:
-        """A new life, and what it asks of its transport."""
-        actions: list[str] = []
-        return (
-            new_lifecycle(
-                Actions(
-                    shut_down_output=lambda: actions.append("shut down"),
-                    lose_connection=lambda: actions.append("lose"),
-                    abort_connection=lambda: actions.append("abort"),
-                )
-            ),
-            actions,
-        )
+    def make(self) -> tuple[Lifecycle, Plan]:
+        """A new life, and what it wants done to its transport."""
+        plan = Plan()
+        return new_lifecycle(plan), plan
 
     def test_every_state_and_happening(self) -> None:
         """In each state each happening leads where the table says, and asks for what it says."""
         for state, happening in product(WAYS, HAPPENINGS):
-            lifecycle, actions = self.make()
+            lifecycle, plan = self.make()
             for step in WAYS[state]:
                 getattr(lifecycle, step)()
             self.assertEqual(lifecycle.state(), state)
-            actions.clear()
+            plan.action = None
             getattr(lifecycle, happening)()
             if happening == "lose" or state == "closed":
                 expected = ("closed", None)
             elif happening == "abort":
-                expected = ("closed", "abort")
+                expected = ("closed", Action.ABORT_CONNECTION)
             else:
                 expected = TRANSITIONS.get((state, happening), (state, None))
-            self.assertEqual(
-                (lifecycle.state(), *actions),
-                tuple(part for part in expected if part is not None),
-                (state, happening),
-            )
+            self.assertEqual((lifecycle.state(), plan.action), expected, (state, happening))
 
     def test_every_life_ends(self) -> None:
         """Wherever a connection is, an abort ends it, and only two states take requests."""

@@ -75,11 +75,14 @@ class OutletTests(SynchronousTestCase):
             self.transport,
             handle,
             self.clock,
-            moved=self.moves.append,
-            emptied=self.note_emptied,
+            self,
         )
 
-    def note_emptied(self) -> None:
+    def output_moved(self, unsent: int) -> None:
+        """Remember."""
+        self.moves.append(unsent)
+
+    def output_left(self) -> None:
         """Count."""
         self.emptied += 1
 

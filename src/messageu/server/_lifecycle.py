@@ -17,19 +17,26 @@ Whoever may still be sending is not closed at once after an answer: a reset woul
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import define
 from automat import TypeMachineBuilder
 
 
-@frozen
-class Actions:
-    """What the machine asks of the transport."""
+class Action(Enum):
+    """What is to be done to the transport."""
 
-    shut_down_output: Callable[[], None]
-    lose_connection: Callable[[], None]
-    abort_connection: Callable[[], None]
+    SHUT_DOWN_OUTPUT = auto()
+    LOSE_CONNECTION = auto()
+    ABORT_CONNECTION = auto()
+
+
+@define
+class Plan:
+    """What the last transition wants done, when it is over: it may lead to the next one."""
+
+    action: Action | None = None
 
 
 class Lifecycle(Protocol):
@@ -70,20 +77,20 @@ TAKES_REQUESTS: Final = frozenset({"open", "half closed"})
 """States in which requests are decoded."""
 
 
-def _shut_down_output(_: Lifecycle, actions: Actions) -> None:
-    actions.shut_down_output()
+def _shut_down_output(_: Lifecycle, plan: Plan) -> None:
+    plan.action = Action.SHUT_DOWN_OUTPUT
 
 
-def _lose_connection(_: Lifecycle, actions: Actions) -> None:
-    actions.lose_connection()
+def _lose_connection(_: Lifecycle, plan: Plan) -> None:
+    plan.action = Action.LOSE_CONNECTION
 
 
-def _abort_connection(_: Lifecycle, actions: Actions) -> None:
-    actions.abort_connection()
+def _abort_connection(_: Lifecycle, plan: Plan) -> None:
+    plan.action = Action.ABORT_CONNECTION
 
 
-def _build() -> Callable[[Actions], Lifecycle]:
-    builder = TypeMachineBuilder(Lifecycle, Actions)
+def _build() -> Callable[[Plan], Lifecycle]:
+    builder = TypeMachineBuilder(Lifecycle, Plan)
     open_ = builder.state("open")
     half_closed = builder.state("half closed")
     condemned = builder.state("condemned")

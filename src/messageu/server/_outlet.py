@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPullProducer, IReactorTime
@@ -19,30 +20,38 @@ from zope.interface import implementer
 from ._answers import Stream
 
 
+class Writer(Protocol):
+    """Whoever writes to an outlet."""
+
+    def output_moved(self, unsent: int) -> None:
+        """So many bytes have not left; there were more or fewer before."""
+
+    def output_left(self) -> None:
+        """All that did not leave at once has left now."""
+
+
 @implementer(IPullProducer)
 class Outlet:
     """Writes to one transport.
 
     :param handle: the socket under it, if it is a plain one.
-    :param moved: is called with the bytes that have not left, whenever they have changed.
-    :param emptied: is called when all have left.
+    :param writer: is told how it goes.
     :ivar unsent: bytes that were written and have not left; more than there are, never fewer.
     :ivar moved_at: when there were last none, or the first of them was written, in seconds.
     """
 
     __slots__ = (
         "_clock",
-        "_emptied",
         "_ended",
         "_flushing",
         "_gathered",
         "_handle",
         "_leaving",
-        "_moved",
         "_reading",
         "_registering",
         "_stream",
         "_transport",
+        "_writer",
         "moved_at",
         "unsent",
         "watched",
@@ -56,15 +65,12 @@ class Outlet:
         transport: IConsumer,
         handle: socket.socket | None,
         clock: IReactorTime,
-        *,
-        moved: Callable[[int], None],
-        emptied: Callable[[], None],
+        writer: Writer,
     ) -> None:
         self._transport = transport
         self._handle = handle
         self._clock = clock
-        self._moved = moved
-        self._emptied = emptied
+        self._writer = writer
         self._stream: Stream | None = None
         self._gathered: list[bytes] = []
         self._flushing: IDelayedCall | None = None
@@ -112,7 +118,7 @@ class Outlet:
         self._watch()
         self.unsent += len(data)
         self._transport.write(data)
-        self._moved(self.unsent)
+        self._writer.output_moved(self.unsent)
 
     def stream(self, stream: Stream, leaving: Callable[[], None]) -> Deferred[None]:
         """Write an answer piece by piece, each when the one before has left.
@@ -150,12 +156,12 @@ class Outlet:
             return
         self.unsent = 0
         self.moved_at = self._clock.seconds()
-        self._moved(0)
+        self._writer.output_moved(0)
         if self._stream is not None:
             self._continue(self._stream)
         else:
             self.close()
-            self._emptied()
+            self._writer.output_left()
 
     def stopProducing(self) -> None:
         """The transport is going away; its protocol hears of it."""

@@ -12,7 +12,6 @@ something is stored that may not be decoded yet, nothing more is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 from attrs import frozen
@@ -30,7 +29,7 @@ from ._answers import AnswerBroken, Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
 from ._handlers import HANDLERS, Answer, Handler
-from ._lifecycle import TAKES_REQUESTS, Actions, new_lifecycle
+from ._lifecycle import TAKES_REQUESTS, Action, Plan, new_lifecycle
 from ._outlet import Outlet
 from ._probe import BlindProbe, SocketProbe
 from ._row import AnswerRow, Place
@@ -48,6 +47,7 @@ class RelayProtocol(Protocol):
     """Serves one client of v2.
 
     :param gone: is called when the connection has ended.
+    :ivar address: where it comes from.
     """
 
     transport: IRelayTransport
@@ -58,18 +58,11 @@ class RelayProtocol(Protocol):
         now = exchange.clock.seconds()
         self._exchange = exchange
         self._settings = exchange.limits.settings
-        self._address = address
+        self.address = address
         self._gone = gone
         self._probe: SocketProbe | BlindProbe = BlindProbe()
-        # Carried out after the transition: some of them lose the connection before they return.
-        self._action: Callable[[], None] | None = None
-        self._lifecycle = new_lifecycle(
-            Actions(
-                partial(self._plan, self._shut_down_output),
-                partial(self._plan, self._lose_connection),
-                partial(self._plan, self._abort_connection),
-            )
-        )
+        self._plan = Plan()
+        self._lifecycle = new_lifecycle(self._plan)
         self._state = self._lifecycle.state()
         self._takes_requests = True
         self._state_since = now
@@ -103,8 +96,7 @@ class RelayProtocol(Protocol):
             self.transport,
             self._probe.handle,
             self._exchange.clock,
-            moved=partial(self._exchange.limits.hold_output, self),
-            emptied=self._have_room,
+            self,
         )
 
     def dataReceived(self, data: bytes) -> None:
@@ -143,6 +135,17 @@ class RelayProtocol(Protocol):
         self._account()
         self._exchange.limits.hold_output(self, 0)
         self._gone(self)
+
+    # What the outlet tells.
+
+    def output_moved(self, unsent: int) -> None:
+        """So many bytes of answers have not left."""
+        self._exchange.limits.hold_output(self, unsent)
+
+    def output_left(self) -> None:
+        """There is room for more answers."""
+        if self._parser.buffered or self._state != "open":
+            self._go_on()
 
     # What the relay tells.
 
@@ -225,7 +228,7 @@ class RelayProtocol(Protocol):
     def _refuse(self, error: RemoteProtocolError) -> None:
         _log.debug(
             "{peer} sent a frame that is refused: {reason}",
-            peer=self._exchange.peer_name(self._address),
+            peer=self._exchange.peer_name(self.address),
             reason=str(error),
         )
         if error.fatal:
@@ -277,7 +280,7 @@ class RelayProtocol(Protocol):
 
     def _begin_answer(self, handler: Handler, requests: Sequence[v2.Request], place: Place) -> None:
         try:
-            answer = handler.answer(self._exchange.postmaster, requests, self._address)
+            answer = handler.answer(self._exchange.postmaster, requests, self.address)
         except Exception:  # noqa: BLE001 - as those of its Deferred
             answer = fail()
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
@@ -353,10 +356,6 @@ class RelayProtocol(Protocol):
         elif self._holds_input:
             self._account()
 
-    def _have_room(self) -> None:
-        if self._parser.buffered or self._state != "open":
-            self._go_on()
-
     # The budget.
 
     def _account(self) -> None:
@@ -384,7 +383,7 @@ class RelayProtocol(Protocol):
         self._exchange.limits.hits[limit] += 1
         _log.debug(
             "{peer} has met a limit: {limit}",
-            peer=self._exchange.peer_name(self._address),
+            peer=self._exchange.peer_name(self.address),
             limit=limit,
         )
 
@@ -398,12 +397,9 @@ class RelayProtocol(Protocol):
             self._takes_requests = state in TAKES_REQUESTS
             self._state_since = self._exchange.clock.seconds()
             self._steer_reading()
-        action, self._action = self._action, None
+        action, self._plan.action = self._plan.action, None
         if action is not None:
-            action()
-
-    def _plan(self, action: Callable[[], None]) -> None:
-        self._action = action
+            _ACTIONS[action](self)
 
     def _shut_down_output(self) -> None:
         self._outlet.close()
@@ -433,6 +429,13 @@ class RelayProtocol(Protocol):
     def _abort_connection(self) -> None:
         self._outlet.lose()
         self.transport.abortConnection()
+
+
+_ACTIONS: Final = {
+    Action.SHUT_DOWN_OUTPUT: RelayProtocol._shut_down_output,
+    Action.LOSE_CONNECTION: RelayProtocol._lose_connection,
+    Action.ABORT_CONNECTION: RelayProtocol._abort_connection,
+}
 
 
 @frozen

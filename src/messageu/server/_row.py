@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from attrs import define
 
 
@@ -26,7 +24,7 @@ class AnswerRow:
     __slots__ = ("_places", "held", "waiting")
 
     def __init__(self) -> None:
-        self._places: deque[Place] = deque()
+        self._places: list[Place] = []  # smaller than a deque, and never long
         self.waiting = 0
         self.held = 0
 
@@ -50,6 +48,6 @@ class AnswerRow:
         places = self._places
         ready: list[bytes] = []
         while places and (first := places[0].answer) is not None:
-            self.waiting -= places.popleft().count
+            self.waiting -= places.pop(0).count
             ready.append(first)
         return ready[0] if len(ready) == 1 else b"".join(ready)

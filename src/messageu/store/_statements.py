@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
 
 _LAST_SEQUENCE: Final = "last_sequence"
+
+_ADD_MESSAGE: Final = (
+    "INSERT INTO mailbox_message (sequence, recipient, sender, type, stored_at, content) VALUES "
+)
+_ROW: Final = "(?, ?, ?, ?, ?, ?)"
+_ROWS_A_STATEMENT: Final = (256, 64, 16, 4, 1)
 
 
 def find_client(cursor: Cursor, client_id: bytes) -> int | None:
@@ -77,13 +84,18 @@ def take_sequences(cursor: Cursor, count: int) -> int:
     return int(last) + 1
 
 
-def add_messages(cursor: Cursor, rows: Iterable[tuple[int, int, bytes, int, float, bytes]]) -> None:
-    """Insert messages: sequence, recipient's key, sender's id, type, time of arrival, content."""
-    cursor.executemany(
-        "INSERT INTO mailbox_message (sequence, recipient, sender, type, stored_at, content)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+def add_messages(cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, float, bytes]]) -> None:
+    """Insert messages: sequence, recipient's key, sender's id, type, time of arrival, content.
+
+    Many rows a statement: each statement is one wait for the interpreter's lock, for which the
+    reactor's thread waits as well.
+    """
+    start = 0
+    for size in _ROWS_A_STATEMENT:
+        statement = f"{_ADD_MESSAGE}{_ROW}{f', {_ROW}' * (size - 1)}"
+        while len(rows) - start >= size:
+            cursor.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
+            start += size
 
 
 def iterate_waiting(
