@@ -42,10 +42,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.given = number
         self.leases[number] = listed
 
-    @rule(number=NUMBERS)
-    def settle(self, number):
-        self.unwanted |= self.leases.pop(number, set())
-        self.accept(self.ledger.settle(number))
+    @rule(number=NUMBERS, limit=st.integers(1, 4))
+    def settle(self, number, limit):
+        held = sorted(self.leases.pop(number, set()))
+        self.unwanted |= set(held)
+        deletable, more = self.ledger.settle(number, limit)
+        assert more == (len(held) > limit)
+        if more:
+            self.leases[number] = set(held[limit:])
+        self.accept(deletable)
 
     @rule(number=NUMBERS)
     def release(self, number):
@@ -73,7 +78,7 @@ class LedgerMachine(RuleBasedStateMachine):
         mark = self.ledger.mark()
         self.ledger.grant(sorted(sequences))
         self.given += 1
-        self.ledger.settle(number)
+        self.ledger.settle(number, 2)
         inner = self.ledger.mark()
         self.ledger.expire(sorted(sequences))
         self.ledger.release_all()
@@ -101,7 +106,8 @@ class LeaseLedgerTests(SynchronousTestCase):
         ledger = LeaseLedger()
         for _ in range(3):
             number = ledger.grant([1, 2])
-            ledger.settle(number)
+            self.assertEqual(ledger.settle(number, 1), ([1], True))
+            self.assertEqual(ledger.settle(number, 1), ([2], False))
             ledger.grant([])
         ledger.commit()
         self.assertEqual(

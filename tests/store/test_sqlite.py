@@ -267,6 +267,35 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         self.store.open()
         self.assertEqual(self.waiting(bob), [b"first"])
 
+    def test_settle_in_steps(self):
+        """However much was brought, one transaction deletes only so many messages; none of them is
+        listed again meanwhile."""
+        alice, bob = self.two()
+        for number in range(7):
+            self.put(alice, bob, bytes([number]))
+        lease = self.lease(bob)
+        commits = self.fixture.engine.commits
+        with mock.patch.object(_operations, "DELETION_STEP", 3):
+            settled = self.store.settle(lease)
+            between = self.store.lease(bob, MANY, HUGE)
+            self.assertIsNone(self.result(settled))
+        self.assertEqual(self.result(between).messages, ())
+        self.assertEqual(self.fixture.engine.commits, commits + 3)
+        self.assertEqual(self.count("messages"), 0)
+
+    def test_close_in_the_middle_of_settling(self):
+        """What was settled and not deleted yet is deleted when the store closes."""
+        alice, bob = self.two()
+        for number in range(7):
+            self.put(alice, bob, bytes([number]))
+        with mock.patch.object(_operations, "DELETION_STEP", 3):
+            settled = self.store.settle(self.lease(bob))
+            closed = self.store.close()
+            self.assertRaises(StoreUnavailable, self.result, settled)
+            self.result(closed)
+        self.store.open()
+        self.assertEqual(self.waiting(bob), [])
+
     # Expiry
 
     def test_expire_in_steps(self):

@@ -37,11 +37,18 @@ class LeaseLedger:
             self._undo.append(partial(self._let_go, number))
         return number
 
-    def settle(self, number: int) -> Sequence[int]:
-        """End a lease whose messages are to be deleted. Those that can be deleted now."""
+    def settle(self, number: int, limit: int) -> tuple[Sequence[int], bool]:
+        """Doom the messages of a lease, and end it for at most so many of them.
+
+        Those that can be deleted now, and whether it is to be settled again for the others.
+        """
         sequences = self._end(number)
         self._doom(sequences)
-        return self._deletable(sequences)
+        ended, rest = sequences[:limit], sequences[limit:]
+        if rest:
+            self._hold(number, rest)
+            self._undo.append(partial(self._let_go, number))
+        return self._deletable(ended), bool(rest)
 
     def release(self, number: int) -> Sequence[int]:
         """End a lease whose messages wait again. Those that were doomed and can be deleted now."""

@@ -164,7 +164,8 @@ class MemoryStore:
 
     @_operation
     def settle(self, lease: Lease) -> None:
-        self._delete(self._leases.settle(lease.number))
+        gone, _ = self._leases.settle(lease.number, len(lease.messages))
+        self._delete(gone)
 
     @_operation
     def release(self, lease: Lease) -> None:

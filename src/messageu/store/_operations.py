@@ -34,6 +34,10 @@ EXPIRY_STEP: Final = 4_096
 """Messages that one transaction lets expire, so that others are not kept waiting."""
 
 
+DELETION_STEP: Final = 256
+"""Messages of a settled lease that one transaction deletes, for the same reason."""
+
+
 @define
 class StoreWork:
     """What the operations of one attempt work on; what they learn is kept if it is committed."""
@@ -278,25 +282,47 @@ class ReadContent(StoreOperation):
 
 
 @frozen
-class EndLease(StoreOperation):
-    """End a lease, and delete what nobody holds any more."""
+class SettleLease(StoreOperation):
+    """Delete some of what a lease has brought, unless others hold it: whether there is more."""
 
-    name: ClassVar[str] = "end of a lease"
+    name: ClassVar[str] = "settling of a lease"
     writes: ClassVar[bool] = True
     essential: ClassVar[bool] = True
 
     leases: LeaseLedger = field(repr=False)
     number: int
-    settled: bool
 
-    def run(self, work: StoreWork) -> None:
-        end = work.leases.settle if self.settled else work.leases.release
-        statements.delete_messages(work.cursor, end(self.number))
+    def run(self, work: StoreWork) -> bool:
+        gone, more = work.leases.settle(self.number, DELETION_STEP)
+        statements.delete_messages(work.cursor, gone)
+        return more
 
     def give_up(self) -> None:
-        # What could not be deleted waits again, rather than stay pinned for ever.
-        self.leases.release(self.number)
-        self.leases.commit()
+        _let_go(self.leases, self.number)
+
+
+@frozen
+class ReleaseLease(StoreOperation):
+    """End a lease, and delete what others have settled meanwhile."""
+
+    name: ClassVar[str] = "release of a lease"
+    writes: ClassVar[bool] = True
+    essential: ClassVar[bool] = True
+
+    leases: LeaseLedger = field(repr=False)
+    number: int
+
+    def run(self, work: StoreWork) -> None:
+        statements.delete_messages(work.cursor, work.leases.release(self.number))
+
+    def give_up(self) -> None:
+        _let_go(self.leases, self.number)
+
+
+def _let_go(leases: LeaseLedger, number: int) -> None:
+    # What could not be deleted waits again, rather than stay pinned for ever.
+    leases.release(number)
+    leases.commit()
 
 
 @frozen

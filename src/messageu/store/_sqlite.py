@@ -28,7 +28,6 @@ from ._leases import LeaseLedger
 from ._opening import DatabaseLock, open_database
 from ._operations import (
     EndAllLeases,
-    EndLease,
     Expire,
     FindPublicKey,
     ListClients,
@@ -36,6 +35,8 @@ from ._operations import (
     ReadContent,
     ReadDirectoryPage,
     Register,
+    ReleaseLease,
+    SettleLease,
     StoreOperation,
     StoreWork,
     TakeLease,
@@ -155,18 +156,22 @@ class SqliteStore:
         return self._submit(ReadContent(spans))
 
     def settle(self, lease: Lease) -> Deferred[None]:
-        return self._end(lease, settled=True)
+        if not lease.messages:
+            return succeed(None)
+        # Its first step is in line before anything that is asked for later.
+        return Deferred.fromCoroutine(self._settle(lease))
 
     def release(self, lease: Lease) -> Deferred[None]:
-        return self._end(lease, settled=False)
+        if not lease.messages:
+            return succeed(None)
+        return self._submit(ReleaseLease(self._leases, lease.number))
 
     def expire(self, before: float) -> Deferred[int]:
         return Deferred.fromCoroutine(self._expire(before))
 
-    def _end(self, lease: Lease, *, settled: bool) -> Deferred[None]:
-        if not lease.messages:
-            return succeed(None)
-        return self._submit(EndLease(self._leases, lease.number, settled))
+    async def _settle(self, lease: Lease) -> None:
+        while await self._submit(SettleLease(self._leases, lease.number)):
+            pass
 
     async def _expire(self, before: float) -> int:
         total = 0
