@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,6 +21,9 @@ from ._session import AnswerEvent, Done, ItemEvent, Session
 Take: TypeAlias = Callable[[ItemEvent | AnswerEvent], Deferred[None] | None]
 """Is given the items of an answer one by one, and its end; the next comes when the Deferred of the
 one before has fired. By failing it refuses the answer: then the connection is reset."""
+
+_LINGER: Final = {wanted: struct.pack("ii", wanted, 0) for wanted in (True, False)}
+"""What SO_LINGER is set to: a socket is closed with a reset, or in good order."""
 
 
 @frozen
@@ -73,6 +78,7 @@ class RelayConnection(Protocol):
         answering: Deferred[AnswerEvent] = Deferred(lambda _: self._give_up())
         self._answering = answering
         self._take = take
+        self._reset_when_closed(take is not None)
         self._expect_within(self._patience.progress + len(frame) / self._patience.slowest_upload)
         self.transport.write(frame)
         return answering
@@ -168,6 +174,7 @@ class RelayConnection(Protocol):
         self._take = self._done = None
         if self._session.usable:
             self.answered += 1
+            self._reset_when_closed(False)
         else:
             self.abort()
         if answering is not None:
@@ -177,6 +184,17 @@ class RelayConnection(Protocol):
         self._stop_timer()
         self._answering = self._take = self._done = None
         self.abort()
+
+    def _reset_when_closed(self, wanted: bool) -> None:
+        """Have the kernel reset the connection when our process ends, however it ends.
+
+        Otherwise it would say good-bye for a program that was killed before it had handed over
+        what it had read, and the relay would take all of it for delivered.
+        """
+        get_handle = getattr(self.transport, "getHandle", None)
+        handle = get_handle() if get_handle is not None and not self._lost else None
+        if isinstance(handle, socket.socket):
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER[wanted])
 
     # Time.
 
