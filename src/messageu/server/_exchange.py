@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
 from messageu.wire import v2
 
 from ._limits import Limits
+from ._notices import Notices
 from ._postmaster import Postmaster
 from ._probe import BlindProbe, SocketProbe, probe_of
 
@@ -31,6 +32,7 @@ class Exchange:
 
     :ivar streams: places for answers in pieces; who finds none waits for one.
     :ivar peer_name: what a peer is called in the log, by its address.
+    :ivar notices: logs what peers do.
     """
 
     postmaster: Postmaster
@@ -39,4 +41,5 @@ class Exchange:
     codec: v2.RequestCodec
     streams: DeferredSemaphore
     peer_name: Callable[[str], str]
+    notices: Notices
     probe_of: Callable[[ITransport], SocketProbe | BlindProbe] = probe_of

@@ -10,17 +10,15 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from messageu.store import IMailboxStore
 from messageu.wire import v2
 
 from ._exchange import Exchange
 from ._limits import Limits
+from ._notices import Notices
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
-
-_log = Logger()
 
 DEADLINE_INTERVAL: Final = 1.0
 """Seconds between two looks at the deadlines of all connections."""
@@ -57,6 +55,7 @@ class RelayFactory(ServerFactory):
             codec=v2.RequestCodec(limits.settings.content),
             streams=DeferredSemaphore(limits.settings.streams),
             peer_name=Pseudonyms(),
+            notices=Notices(clock),
         )
         self._deadlines = LoopingCall(self.check_deadlines)
         self._deadlines.clock = clock
@@ -71,7 +70,7 @@ class RelayFactory(ServerFactory):
         """A protocol for a new connection, or None: it is refused, and closed at once."""
         address = str(getattr(addr, "host", addr))
         if self._all_gone is not None or not self._limits.admit(address):
-            _log.debug("{peer} is refused", peer=self.exchange.peer_name(address))
+            self.exchange.notices.note(self.exchange.peer_name(address), "is refused a connection")
             return None
         connection = RelayProtocol(self.exchange, address, self._forget)
         self._connections.add(connection)

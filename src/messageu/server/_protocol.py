@@ -18,7 +18,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, INegotiated
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -226,11 +226,7 @@ class RelayProtocol(Protocol):
             self._delivery.heard(self._parser.frame_offset, self._probe.unacknowledged())
 
     def _refuse(self, error: RemoteProtocolError) -> None:
-        _log.debug(
-            "{peer} sent a frame that is refused: {reason}",
-            peer=self._exchange.peer_name(self.address),
-            reason=str(error),
-        )
+        self._note(f"sent a frame that is refused: {error}")
         if error.fatal:
             self._condemn()
         else:
@@ -303,11 +299,9 @@ class RelayProtocol(Protocol):
             self._give_stream(answer, place)
 
     def _excuse(self, failure: Failure, place: Place) -> None:
-        reason = str(failure.value)
-        if failure.check(StoreError):
-            _log.warn("a request is answered with 9000: {reason}", reason=reason)
-        elif failure.check(LocalProtocolError):
-            _log.error("an answer does not fit into the protocol: {reason}", reason=reason)
+        if failure.check(StoreError, LocalProtocolError):
+            reason = str(failure.value)
+            self._exchange.notices.note("a request gets 9000", reason, LogLevel.warn)
         else:
             _log.failure("a bug: a request is answered with 9000", failure)
         self._fill(place, _GENERAL_ERROR * place.count)
@@ -381,11 +375,10 @@ class RelayProtocol(Protocol):
 
     def _hit(self, limit: str) -> None:
         self._exchange.limits.hits[limit] += 1
-        _log.debug(
-            "{peer} has met a limit: {limit}",
-            peer=self._exchange.peer_name(self.address),
-            limit=limit,
-        )
+        self._note(f"has met a limit: {limit}")
+
+    def _note(self, what: str) -> None:
+        self._exchange.notices.note(self._exchange.peer_name(self.address), what)
 
     # The end.
 
