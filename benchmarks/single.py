@@ -1,11 +1,15 @@
 """The relay with one transaction a request: what group commit is measured against.
 
-``python -m benchmarks.single PORT DATABASE``. It is the relay, but for the size of its batches.
+``python -m benchmarks.single PORT DATABASE``. It is the relay, but for the size of its batches: one
+operation a transaction, and one request of a connection an operation.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import cast
+
+from attrs import evolve
 
 from benchmarks.machine import use_epoll
 
@@ -15,6 +19,7 @@ def main(port: str, database: str) -> None:
     use_epoll()
     from twisted.internet import reactor
 
+    from messageu.server import RelayService
     from messageu.store import _transactor
     from messageu.tap import Options, makeService
 
@@ -23,7 +28,9 @@ def main(port: str, database: str) -> None:
     _transactor.BATCH_OPERATIONS = 1  # type: ignore[misc] # final for everybody else
     options = Options()
     options.parseOptions(["-e", f"tcp:{port}:interface=127.0.0.1", "-d", database])
-    service = makeService(options, reactor)
+    service = cast(RelayService, makeService(options, reactor))
+    limits = service.limits
+    limits.settings = evolve(limits.settings, read_ahead=1)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -59,6 +59,8 @@ class RelayService(Service):
     the store is opened by :meth:`startService`; ``twist`` calls only the latter. Nobody is served
     between the two, because the reactor does not run yet.
 
+    :ivar limits: what its connections may use.
+
     :param stderr: where the child of a daemon says why it cannot start; closed when it has started.
     """
 
@@ -78,7 +80,7 @@ class RelayService(Service):
         self._factory = RelayFactory(store, clock, limits)
         self._expiring = LoopingCall(self._expire)
         self._expiring.clock = clock
-        self._limits = limits
+        self.limits = limits
         self._ports: list[IListeningPort] | None = None
         self._failure: str | None = None
         # A failure is told to whoever started us: as an exit if that is this process, and as an
@@ -126,7 +128,7 @@ class RelayService(Service):
         return closed.addCallback(lambda _: _log.info("the relay has stopped"))
 
     def _listen(self) -> None:
-        self._limits.lower_connections(descriptors_for(self._limits.connection_limit))
+        self.limits.lower_connections(descriptors_for(self.limits.connection_limit))
         self._ports = ports = list[IListeningPort]()
         for door in self._doors:
             bound: Deferred[IListeningPort] = door.endpoint.listen(self._factory)
