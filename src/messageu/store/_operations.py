@@ -282,47 +282,41 @@ class ReadContent(StoreOperation):
 
 
 @frozen
-class SettleLease(StoreOperation):
-    """Delete some of what a lease has brought, unless others hold it: whether there is more."""
+class EndOfLease(StoreOperation):
+    """What the two ways in which a lease can end have in common."""
 
-    name: ClassVar[str] = "settling of a lease"
     writes: ClassVar[bool] = True
     essential: ClassVar[bool] = True
 
     leases: LeaseLedger = field(repr=False)
     number: int
+
+    def give_up(self) -> None:
+        # What could not be deleted waits again, rather than stay pinned for ever.
+        self.leases.release(self.number)
+        self.leases.commit()
+
+
+@frozen
+class SettleLease(EndOfLease):
+    """Delete some of what a lease has brought, unless others hold it: whether there is more."""
+
+    name: ClassVar[str] = "settling of a lease"
 
     def run(self, work: StoreWork) -> bool:
         gone, more = work.leases.settle(self.number, DELETION_STEP)
         statements.delete_messages(work.cursor, gone)
         return more
 
-    def give_up(self) -> None:
-        _let_go(self.leases, self.number)
-
 
 @frozen
-class ReleaseLease(StoreOperation):
+class ReleaseLease(EndOfLease):
     """End a lease, and delete what others have settled meanwhile."""
 
     name: ClassVar[str] = "release of a lease"
-    writes: ClassVar[bool] = True
-    essential: ClassVar[bool] = True
-
-    leases: LeaseLedger = field(repr=False)
-    number: int
 
     def run(self, work: StoreWork) -> None:
         statements.delete_messages(work.cursor, work.leases.release(self.number))
-
-    def give_up(self) -> None:
-        _let_go(self.leases, self.number)
-
-
-def _let_go(leases: LeaseLedger, number: int) -> None:
-    # What could not be deleted waits again, rather than stay pinned for ever.
-    leases.release(number)
-    leases.commit()
 
 
 @frozen
