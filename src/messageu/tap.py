@@ -130,7 +130,7 @@ def _calm_the_collector() -> None:
     # Requests under way are many young objects and no garbage: to look through them each time that
     # 700 have come costs a fifth of all time under load. What is imported by now stays for good.
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 100)
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def _keep_stderr() -> TextIO | None:

@@ -71,6 +71,7 @@ class OutletTests(SynchronousTestCase):
         self.transport = Transport()
         self.moves: list[int] = []
         self.emptied = 0
+        self.last: list[bytes] = []
         return Outlet(
             self.transport,
             handle,
@@ -85,6 +86,10 @@ class OutletTests(SynchronousTestCase):
     def output_left(self) -> None:
         """Count."""
         self.emptied += 1
+
+    def last_piece_leaves(self) -> None:
+        """Remember what has not left before it."""
+        self.last.append(bytes(self.transport.buffer))
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
         """Two joined sockets, of which the first does not block."""
@@ -179,12 +184,9 @@ class OutletTests(SynchronousTestCase):
         near, far = self.pair()
         outlet = self.make(near)
         outlet.write(b"before", more=True)
-        leaving: list[bytes] = []
-        sent = outlet.stream(
-            Pieces(b"one", b"two"), lambda: leaving.append(bytes(self.transport.buffer))
-        )
+        sent = outlet.stream(Pieces(b"one", b"two"))
         self.assertEqual(far.recv(100), b"before")
-        self.assertEqual((self.transport.leave(), leaving), (b"one", [b""]))
+        self.assertEqual((self.transport.leave(), self.last), (b"one", [b""]))
         self.assertNoResult(sent)
         self.assertEqual(self.transport.leave(), b"two")
         self.assertIsNone(self.successResultOf(sent))
@@ -194,7 +196,7 @@ class OutletTests(SynchronousTestCase):
         """A stream begins when what was written before it has left."""
         outlet = self.make()
         outlet.write(b"before")
-        sent = outlet.stream(Pieces(b"one"), lambda: None)
+        sent = outlet.stream(Pieces(b"one"))
         self.assertEqual(self.transport.leave(), b"before")
         self.assertEqual(self.transport.leave(), b"one")
         self.successResultOf(sent)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from typing import ClassVar
 from unittest import mock
+from weakref import ref
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
@@ -896,6 +898,34 @@ class DeadlineTests(SynchronousTestCase):
         self.client.line.reset()
         limits = self.relay.limits
         self.assertEqual((limits.connections, limits.input_bytes, limits.output_bytes), (0, 0, 0))
+
+
+class GarbageTests(SynchronousTestCase):
+    """What a connection leaves behind."""
+
+    def test_nothing_for_the_collector(self) -> None:
+        """A connection that is gone is freed at once: the collector comes seldom, and whoever
+        connects and goes again and again must not be remembered until then."""
+        relay = MemoryRelay()
+        anna = relay.register("anna")
+        relay.send(anna, anna)
+        requests = (
+            b"",
+            header(601, 9),
+            v2.Request(anna, v2.SendMessage(anna, 3, b"x")).encode(),
+            v2.Request(anna, v2.FetchMessages()).encode(),
+        )
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for request in requests:
+            client = relay.dial(from_server=Faults(window=20))
+            client.line.server.held = request == requests[-1]  # in the middle of its answer
+            client.send(request)
+            client.line.reset()
+            connection = ref(client.line.server.protocol)
+            client.line.server.protocol = None
+            client.line.server = None
+            self.assertIsNone(connection(), request[:25])
 
 
 class StopTests(SynchronousTestCase):

@@ -9,8 +9,8 @@ byte has left.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Protocol
+from weakref import proxy
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPullProducer, IReactorTime
@@ -29,6 +29,9 @@ class Writer(Protocol):
     def output_left(self) -> None:
         """All that did not leave at once has left now."""
 
+    def last_piece_leaves(self) -> None:
+        """The last piece of a stream is about to go."""
+
 
 @implementer(IPullProducer)
 class Outlet:
@@ -46,7 +49,6 @@ class Outlet:
         "_flushing",
         "_gathered",
         "_handle",
-        "_leaving",
         "_reading",
         "_registering",
         "_stream",
@@ -57,8 +59,7 @@ class Outlet:
         "watched",
     )
 
-    _ended: Deferred[None]  # of the stream, as what follows
-    _leaving: Callable[[], None]
+    _ended: Deferred[None]  # while there is a stream
 
     def __init__(
         self,
@@ -70,7 +71,8 @@ class Outlet:
         self._transport = transport
         self._handle = handle
         self._clock = clock
-        self._writer = writer
+        # Weak, or each connection would be a cycle that only the collector ends.
+        self._writer = proxy(writer)
         self._stream: Stream | None = None
         self._gathered: list[bytes] = []
         self._flushing: IDelayedCall | None = None
@@ -120,17 +122,14 @@ class Outlet:
         self._transport.write(data)
         self._writer.output_moved(self.unsent)
 
-    def stream(self, stream: Stream, leaving: Callable[[], None]) -> Deferred[None]:
+    def stream(self, stream: Stream) -> Deferred[None]:
         """Write an answer piece by piece, each when the one before has left.
 
         Fires when all of it has left. It fails when a piece cannot be read, and does nothing
         more after :meth:`close`.
-
-        :param leaving: is called when the last piece is about to go.
         """
         self.flush()
         self._stream = stream
-        self._leaving = leaving
         self._ended = ended = Deferred[None]()
         if not self.watched:
             self._watch()
@@ -145,7 +144,9 @@ class Outlet:
     def lose(self) -> None:
         """The transport is gone, or will be: forget everything."""
         self._forget_gathered()
-        self._stream = None
+        if self._stream is not None:
+            self._stream = None
+            del self._ended
         if self.watched:
             self.watched = False
             self._transport.unregisterProducer()
@@ -178,8 +179,9 @@ class Outlet:
         if self._reading:
             return
         if stream.exhausted:
+            ended = self._ended
             self.close()
-            self._ended.callback(None)
+            ended.callback(None)
             return
         self._reading = True
         chunk = Deferred.fromCoroutine(stream.next_chunk())
@@ -190,11 +192,12 @@ class Outlet:
         if self._stream is None:
             return
         if self._stream.exhausted:
-            self._leaving()
+            self._writer.last_piece_leaves()
         self._send(chunk)
 
     def _break_off(self, failure: Failure) -> None:
         self._reading = False
         if self._stream is not None:
+            ended = self._ended
             self.close()
-            self._ended.errback(failure)
+            ended.errback(failure)

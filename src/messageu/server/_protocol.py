@@ -147,6 +147,13 @@ class RelayProtocol(Protocol):
         if self._parser.buffered or self._state != "open":
             self._go_on()
 
+    def last_piece_leaves(self) -> None:
+        """What the client has sent by now is no reply to this answer."""
+        # A quick client's reply is there before we hear that the answer has left. So what counts
+        # is what was there before the last piece went; that the client had not sent a request
+        # blindly is shown by its acknowledgement, which such a request cannot carry.
+        self._horizon = self._parser.received + (self._probe.unread() or 0)
+
     # What the relay tells.
 
     def stop(self) -> None:
@@ -313,20 +320,14 @@ class RelayProtocol(Protocol):
             self._delivery = stream.delivery
             if self._input_ended:
                 stream.delivery.input_ended(self._probe.unacknowledged())
-        sent = self._outlet.stream(stream, self._look_at_horizon)
+        sent = self._outlet.stream(stream)
         sent.addCallback(lambda _: self._end_stream(stream, place))
         sent.addErrback(self._break_off)
-
-    def _look_at_horizon(self) -> None:
-        # A quick client's reply is there before we hear that the answer has left. So what counts
-        # is what was there before the last piece went; that the client had not sent a request
-        # blindly is shown by its acknowledgement, which such a request cannot carry.
-        self._horizon = self._parser.received + (self._probe.unread() or 0)
 
     def _end_stream(self, stream: Stream, place: Place) -> None:
         if stream.delivery is not None:
             if self._probe.unread() is None:  # nor is there an acknowledgement to be seen
-                self._look_at_horizon()
+                self.last_piece_leaves()
             stream.delivery.flushed(self._horizon)
         self._fill(place, b"")
 
