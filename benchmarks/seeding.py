@@ -12,7 +12,7 @@ from pathlib import Path
 
 from messageu.store._engine import SqliteEngine
 from messageu.store._opening import open_database
-from messageu.store._statements import add_client, add_messages, take_sequences
+from messageu.store._statements import add_client, add_messages, reserve_sequences
 
 CHUNK = 10_000
 
@@ -38,7 +38,7 @@ def seed(database: Path, users: int, mail: Iterable[tuple[int, int]] = ()) -> li
         cursor.execute("COMMIT")
         for messages in _chunks(mail):
             cursor.execute("BEGIN IMMEDIATE")
-            sequence = take_sequences(cursor, len(messages))
+            sequence = reserve_sequences(cursor, len(messages))
             now = time.time()
             rows = [
                 (sequence + offset, keys[recipient], ids[0], 3, now, bytes(size))

@@ -108,6 +108,21 @@ class MemoryRelay:
         return list(contents)
 
 
+class TurningLine(Line):
+    """A line whose turns are turns of a clock as well: what is due happens."""
+
+    def __init__(self, clock: Clock, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clock = clock
+
+    def run(self) -> None:
+        """Go on until nothing moves and nothing is due."""
+        super().run()
+        while any(call.getTime() <= self._clock.seconds() for call in self._clock.calls):
+            self._clock.advance(0)
+            super().run()
+
+
 class MemoryClient:
     """The bytes of one client of a :class:`MemoryRelay`."""
 
@@ -120,7 +135,9 @@ class MemoryClient:
     ) -> None:
         self.relay = relay
         self.side = HalfCloseableRecorder()
-        self.line = Line(self.side, protocol, from_client=from_client, from_server=from_server)
+        self.line = TurningLine(
+            relay.clock, self.side, protocol, from_client=from_client, from_server=from_server
+        )
 
     def send(self, *data: bytes) -> None:
         """Put bytes onto the line, and let everything happen that follows at once."""

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import gc
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 from unittest import mock
 from weakref import ref
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import INegotiated
+from twisted.python.components import proxyForInterface
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
 from messageu.model import NOBODY, ClientId, Envelope, ListedClient, UserName
 from messageu.server._probe import BlindProbe
-from messageu.store import Directory, DirectoryPage, Lease, MemoryStore, StoreUnavailable
-from messageu.testing.transport import Faults
+from messageu.store import (
+    Directory,
+    DirectoryPage,
+    IMailboxStore,
+    Lease,
+    MemoryStore,
+    StoreError,
+    StoreUnavailable,
+)
+from messageu.testing.transport import Faults, Line
 from messageu.wire import v2
 
 from .relay import KEY, MemoryClient, MemoryRelay, SlowStore
@@ -143,6 +153,18 @@ def b_id(text: bytes) -> ClientId:
     return ClientId(text.ljust(16, b"*"))
 
 
+class FaultyPut(proxyForInterface(IMailboxStore, "store")):
+    """A store that has trouble with the second message of each put."""
+
+    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Any]:
+        """Say so."""
+
+        def fail_second(outcomes: Sequence[object]) -> list[object]:
+            return [outcomes[0], StoreError("the operation put failed"), *outcomes[2:]]
+
+        return self.store.put(envelopes).addCallback(fail_second)
+
+
 class OrderTests(SynchronousTestCase):
     """Answers in the order of the requests, however these arrive."""
 
@@ -218,16 +240,21 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(sum(len(envelopes) for envelopes, _ in store.waiting), 10)
 
     def test_sends_that_come_together(self) -> None:
-        """Requests to send that come together are given to the store together, each is answered
-        by itself, and what stands between them keeps its place."""
+        """Requests to send that come together are given to the store together, those of other
+        connections too; each is answered by itself, and what stands between keeps its place."""
         store = SlowStore(self.relay.store)
-        client = MemoryRelay(store).dial()
+        relay = MemoryRelay(store)
+        client, other = relay.dial(), relay.dial()
         good = v2.Request(self.anna, v2.SendMessage(self.bern, 3, b"x")).encode()
         bad = v2.Request(self.anna, v2.SendMessage(STRANGER, 3, b"x")).encode()
-        client.send(good + bad + good + UNKNOWN_CODE + good + bad)
-        self.assertEqual([len(envelopes) for envelopes, _ in store.waiting], [3, 2])
-        store.finish(1)
+        client.line.client.write(good + bad + good + UNKNOWN_CODE + good + bad)
+        other.line.client.write(good)
+        Line.run(client.line)
+        other.line.run()
+        self.assertEqual([len(envelopes) for envelopes, _ in store.waiting], [6])
         store.finish(0)
+        other.line.run()
+        self.assertEqual([type(event) for event in other.take()], [v2.Stored])
         client.line.run()
         self.assertEqual(
             [type(event) for event in client.take()],
@@ -244,6 +271,17 @@ class OrderTests(SynchronousTestCase):
         self.successResultOf(self.relay.store.close())
         client.send(frame * 5)
         self.assertEqual(client.take(), ERROR * 5)
+
+    def test_send_that_fails_alone(self) -> None:
+        """A message that the store has trouble with gets its 9000, and the log a line; those that
+        came with it are stored."""
+        store = FaultyPut(self.relay.store)
+        client = MemoryRelay(store).dial()
+        frame = v2.Request(self.anna, v2.SendMessage(self.bern, 3, b"x")).encode()
+        client.send(frame * 3)
+        self.assertEqual(
+            [type(event) for event in client.take()], [v2.Stored, v2.GeneralError, v2.Stored]
+        )
 
     def test_reading_stops_when_too_much_is_read_ahead(self) -> None:
         """A client that sends without end is not read without end."""

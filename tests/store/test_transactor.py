@@ -113,15 +113,6 @@ class RecordingEngine(SqliteEngine):
         self.events.append("commit")
 
 
-class Impatient(Clock):
-    """A clock that begins at once what is to begin soon, and so shows each batch by itself."""
-
-    def callLater(self, when, callable, *args, **kwargs):
-        if callable.__name__ == "_begin":
-            return callable(*args, **kwargs)
-        return super().callLater(when, callable, *args, **kwargs)
-
-
 class TransactorTests(SynchronousTestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -131,14 +122,12 @@ class TransactorTests(SynchronousTestCase):
         connection.execute("CREATE TABLE text (text TEXT UNIQUE)")
         connection.close()
         self.events = []
-        self.clock = Impatient()
+        self.clock = Clock()
         self.engine = RecordingEngine(path, self.events)
         self.pool = threadless_pool(self.engine, self.clock)
         self.addCleanup(self.pool.close)
         self.riders = []
-        self.transactor = Transactor(
-            self.pool, self.engine, self.clock, self.work, lambda: self.riders
-        )
+        self.transactor = Transactor(self.pool, self.engine, self.work, lambda: self.riders)
 
     def work(self, cursor):
         return Attempt(cursor, self.events)
@@ -168,30 +157,35 @@ class TransactorTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
         return events
 
-    def test_what_gathers_is_one_transaction(self):
-        """What is submitted while a transaction runs becomes the next one, in groups, in order."""
+    def test_what_waits_is_one_transaction(self):
+        """What waits when a transaction begins is done in it, in groups, in order."""
         self.assertEqual(
-            self.run_all(Add("0"), Add("1"), Add("2"), Look(), Add("3")),
-            ["added 0", "added 1", "added 2", ["0", "1", "2"], "added 3"],
+            self.run_all(Add("0"), Add("1"), Look(), Add("2")),
+            ["added 0", "added 1", ["0", "1"], "added 2"],
         )
+        self.assertEqual(self.events, ["begin write", ["0", "1"], ["2"], "commit", "committed"])
+
+    def test_what_gathers_is_the_next_transaction(self):
+        """What is submitted while a transaction runs becomes the next one."""
+        later = []
+        commit = self.engine.commit
+
+        def commit_late(cursor):
+            if not later:
+                later.extend(self.submit(Add("1"), Add("2"), Add("3")))
+            commit(cursor)
+
+        with mock.patch.object(self.engine, "commit", commit_late):
+            self.assertEqual(self.run_all(Add("0")), ["added 0"])
+            self.clock.advance(0)
+        self.assertEqual([result_of(each) for each in later], ["added 1", "added 2", "added 3"])
         self.assertEqual(
             self.events,
             [
                 *("begin write", ["0"], "commit", "committed"),
-                *("begin write", ["1", "2"], ["3"], "commit", "committed"),
+                *("begin write", ["1", "2", "3"], "commit", "committed"),
             ],
         )
-
-    def test_what_comes_together_is_one_transaction(self):
-        """What is submitted before the reactor has time becomes one transaction."""
-        patient = Transactor(self.pool, self.engine, Clock(), self.work)
-        self.patch(patient, "_reactor", self.clock)
-        self.patch(Impatient, "callLater", Clock.callLater)
-        added = [patient.submit(Add(text)) for text in "012"]
-        self.assertEqual(self.events, [])
-        self.clock.advance(0)
-        self.assertEqual([self.successResultOf(each) for each in added][2], "added 2")
-        self.assertEqual(self.events, ["begin write", ["0", "1", "2"], "commit", "committed"])
 
     def test_fires_after_the_commit(self):
         """Results come after the commit, in the order of the operations."""
@@ -199,16 +193,17 @@ class TransactorTests(SynchronousTestCase):
             self.transactor.submit(Add(text)).addCallback(self.events.append)
         self.assertEqual(self.events, [])
         self.clock.advance(0)
-        self.assertEqual(self.events[-4:], ["commit", "committed", "added 1", "added 2"])
+        self.assertEqual(self.events[-5:], ["commit", "committed", "added 0", "added 1", "added 2"])
 
-    def test_next_is_under_way_before_results(self):
-        """The disk is not kept waiting by those who get the results of the last transaction."""
-        waiting = []
-        first, second = self.submit(Add("0"), Add("1"))
-        first.addCallback(lambda _: waiting.append(len(self.clock.getDelayedCalls())))
-        self.clock.advance(0)
-        self.assertEqual(waiting, [1])
-        self.assertEqual(result_of(second), "added 1")
+    def test_next_waits_in_the_pool(self):
+        """While a transaction runs the next one waits where its thread finds it, and no more."""
+        self.submit(*(Add(text) for text in "01234"))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 2)
+
+    def test_nothing_is_left_for_the_next(self):
+        """A call of the pool for which nothing is left touches nothing."""
+        self.run_all(Add("0"), Add("1"))
+        self.assertEqual(self.events.count("begin write"), 1)
 
     def test_reads_write_nothing(self):
         """A transaction of only reads takes no lock."""
@@ -228,20 +223,20 @@ class TransactorTests(SynchronousTestCase):
         with mock.patch.object(_transactor, "BATCH_OPERATIONS", 2):
             self.run_all(*(Add(text) for text in "01234"))
         groups = [event for event in self.events if isinstance(event, list)]
-        self.assertEqual(groups, [["0"], ["1", "2"], ["3", "4"]])
+        self.assertEqual(groups, [["0", "1"], ["2", "3"], ["4"]])
 
     def test_limit_of_bytes(self):
         """One transaction takes so many bytes and no more, but at least one operation."""
         with mock.patch.object(_transactor, "BATCH_BYTES", 10):
-            self.run_all(Add("0"), Add("1", 11), Add("2", 6), Add("3", 4), Add("4", 5), Add("5", 6))
+            self.run_all(Add("1", 11), Add("2", 6), Add("3", 4), Add("4", 5), Add("5", 6))
         groups = [event for event in self.events if isinstance(event, list)]
-        self.assertEqual(groups, [["0"], ["1"], ["2", "3"], ["4"], ["5"]])
+        self.assertEqual(groups, [["1"], ["2", "3"], ["4"], ["5"]])
 
     def test_overload(self):
         """Over the limit of what may wait, only the essential is taken."""
         with mock.patch.object(_transactor, "PENDING_LIMIT", 2):
-            results = self.run_all(Add("0"), Add("1"), Add("2"), Add("3"), Essential("4"))
-        self.assertEqual(results, ["added 0", "added 1", "added 2", StoreUnavailable, "added 4"])
+            results = self.run_all(Add("1"), Add("2"), Add("3"), Essential("4"))
+        self.assertEqual(results, ["added 1", "added 2", StoreUnavailable, "added 4"])
 
     def test_only_the_guilty_fails(self):
         """After an unexpected error the others are done all the same, in one transaction."""
@@ -279,15 +274,15 @@ class TransactorTests(SynchronousTestCase):
     def test_error_as_a_result(self):
         """An operation may fail by its result, without a second attempt."""
         self.assertEqual(self.run_all(Look(), Answer(), Look()), [[], StoreError, []])
-        self.assertEqual(self.events.count("begin read"), 2)
+        self.assertEqual(self.events.count("begin read"), 1)
 
     def test_outage(self):
         """When the disk is at fault everything in the transaction fails, without replay."""
         for name in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_READONLY_DBMOVED"):
             with self.subTest(name=name):
                 added = Add(name)
-                results = self.run_all(Look(), added, Fail(sqlite_error(name)), Look())
-                self.assertEqual(results, [[]] + [StoreUnavailable] * 3)
+                results = self.run_all(added, Fail(sqlite_error(name)), Look())
+                self.assertEqual(results, [StoreUnavailable] * 3)
                 self.assertEqual(added.given_up, [name])
                 self.assertEqual(self.texts(), [])
                 self.assertEqual(self.events.count("begin write"), 1)
@@ -322,7 +317,7 @@ class TransactorTests(SynchronousTestCase):
         """The next transaction is tried as if nothing had been."""
         self.run_all(Add("0"), Fail(sqlite_error("SQLITE_FULL")))
         self.assertEqual(self.run_all(Add("1")), ["added 1"])
-        self.assertEqual(self.texts(), ["0", "1"])
+        self.assertEqual(self.texts(), ["1"])
 
     def test_no_connection(self):
         """When the database cannot be opened everything fails, and is tried again."""

@@ -44,6 +44,9 @@ class ToyCodec:
                 return Skipped(size, RemoteProtocolError("refused", fatal=False))
         raise RemoteProtocolError("no such frame", fatal=True)
 
+    def read_run(self, stored: Segment, start: int, limit: int) -> None:
+        """Toys are not in a hurry."""
+
 
 def outcomes_of(data: bytes) -> list[object]:
     return outcomes(ToyCodec(), data)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -28,14 +27,14 @@ class AnswerBroken(Exception):
 
 
 @frozen
-class Several:
-    """The answers to requests that were taken together, in the same order."""
+class Encoded:
+    """An answer that is a frame already."""
 
-    answers: Sequence[v2.Response]
+    frame: bytes
 
     def encode(self) -> bytes:
-        """All of them."""
-        return b"".join([answer.encode() for answer in self.answers])
+        """The frame."""
+        return self.frame
 
 
 class Stream(ABC):

@@ -15,6 +15,7 @@ from messageu.store import IMailboxStore
 from messageu.wire import v2
 
 from ._exchange import Exchange
+from ._intake import Intake
 from ._limits import Limits
 from ._notices import Notices
 from ._postmaster import Postmaster
@@ -48,14 +49,17 @@ class RelayFactory(ServerFactory):
         self._clock = clock
         self._connections: set[RelayProtocol] = set()
         self._all_gone: Deferred[None] | None = None
+        # Bound once, instead of once for each connection.
+        self._gone = self._forget
+        notices = Notices(clock)
         self.exchange = Exchange(
-            postmaster=Postmaster(store, limits, clock),
+            postmaster=Postmaster(store, limits, clock, Intake(store, clock, notices.note_failure)),
             limits=limits,
             clock=clock,
             codec=v2.RequestCodec(limits.settings.content),
             streams=DeferredSemaphore(limits.settings.streams),
             peer_name=Pseudonyms(),
-            notices=Notices(clock),
+            notices=notices,
         )
         self._deadlines = LoopingCall(self.check_deadlines)
         self._deadlines.clock = clock
@@ -72,7 +76,7 @@ class RelayFactory(ServerFactory):
         if self._all_gone is not None or not self._limits.admit(address):
             self.exchange.notices.note(self.exchange.peer_name(address), "is refused a connection")
             return None
-        connection = RelayProtocol(self.exchange, address, self._forget)
+        connection = RelayProtocol(self.exchange, address, self._gone)
         self._connections.add(connection)
         return connection
 

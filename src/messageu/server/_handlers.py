@@ -1,8 +1,11 @@
-"""The table of v2's requests: which rule each of them asks for, and what it has to wait for."""
+"""The table of v2's requests: which rule each of them asks for, and what it has to wait for.
+
+Sends that come together do not come here: they go to the postmaster as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeAlias, cast
 
 from attrs import frozen
@@ -11,35 +14,29 @@ from twisted.internet.defer import Deferred
 from messageu.model import Envelope
 from messageu.wire import v2
 
-from ._answers import Several, Stream
+from ._answers import Encoded, Stream
 from ._postmaster import Postmaster
 
-Answer: TypeAlias = v2.Response | Several | Stream
+Answer: TypeAlias = v2.Response | Encoded | Stream
 
 
 @frozen
 class Handler:
     """How a request is answered.
 
-    :ivar answer: asks the postmaster, given the requests and the address that they came from.
-    :ivar together: it is given as many requests as have come one after another, and answers them
-        all; otherwise it is given one.
+    :ivar answer: asks the postmaster, given the request and the address that it came from.
     :ivar barrier: it begins when everything before it on its connection is answered, and what
         comes after it waits until its own answer has left. Its answer may be a stream.
     """
 
-    answer: Callable[[Postmaster, Sequence[v2.Request], str], Deferred[Answer]]
-    together: bool = False
+    answer: Callable[[Postmaster, v2.Request, str], Deferred[Answer]]
     barrier: bool = False
 
 
-def _one(
+def _asked(
     function: Callable[[Postmaster, v2.Request, str], Coroutine[Deferred[Any], Any, Answer]],
-) -> Callable[[Postmaster, Sequence[v2.Request], str], Deferred[Answer]]:
-    def answer(
-        postmaster: Postmaster, requests: Sequence[v2.Request], address: str
-    ) -> Deferred[Answer]:
-        (request,) = requests
+) -> Callable[[Postmaster, v2.Request, str], Deferred[Answer]]:
+    def answer(postmaster: Postmaster, request: v2.Request, address: str) -> Deferred[Answer]:
         return Deferred.fromCoroutine(function(postmaster, request, address))
 
     return answer
@@ -59,14 +56,12 @@ async def _get_public_key(postmaster: Postmaster, request: v2.Request, _: str) -
     return await postmaster.public_key(request.client_id, body.client_id)
 
 
-def _send_messages(
-    postmaster: Postmaster, requests: Sequence[v2.Request], _: str
-) -> Deferred[Answer]:
-    envelopes = []
-    for request in requests:
-        body = cast(v2.SendMessage, request.body)
-        envelopes.append(Envelope(request.client_id, body.recipient, body.type, body.content))
-    return postmaster.send(envelopes)
+def _send_message(postmaster: Postmaster, request: v2.Request, _: str) -> Deferred[Answer]:
+    body = cast(v2.SendMessage, request.body)
+    envelope = Envelope(request.client_id, body.recipient, body.type, body.content)
+    answered: Deferred[Answer] = Deferred()
+    postmaster.send((envelope,), len(body.content), lambda frame: answered.callback(Encoded(frame)))
+    return answered
 
 
 async def _fetch_messages(postmaster: Postmaster, request: v2.Request, _: str) -> Answer:
@@ -74,10 +69,10 @@ async def _fetch_messages(postmaster: Postmaster, request: v2.Request, _: str) -
 
 
 HANDLERS: Final[dict[type[v2.RequestBody], Handler]] = {
-    v2.Register: Handler(_one(_register)),
-    v2.ListClients: Handler(_one(_list_clients), barrier=True),
-    v2.GetPublicKey: Handler(_one(_get_public_key)),
-    v2.SendMessage: Handler(_send_messages, together=True),
-    v2.FetchMessages: Handler(_one(_fetch_messages), barrier=True),
+    v2.Register: Handler(_asked(_register)),
+    v2.ListClients: Handler(_asked(_list_clients), barrier=True),
+    v2.GetPublicKey: Handler(_asked(_get_public_key)),
+    v2.SendMessage: Handler(_send_message),
+    v2.FetchMessages: Handler(_asked(_fetch_messages), barrier=True),
 }
 """One row for each request."""

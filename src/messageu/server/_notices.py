@@ -8,6 +8,10 @@ from typing import Final
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from messageu.store import StoreError
+from messageu.wire import LocalProtocolError
 
 NOTICE_INTERVAL: Final = 60.0
 """Seconds between two lines about the same."""
@@ -54,6 +58,14 @@ class Notices:
             # At the end of the row, which is in the order of the last lines.
             del self._matters[who, what]
             self._matters[who, what] = _Matter(now)
+
+    def note_failure(self, failure: Failure) -> None:
+        """A request could not be done. What is outside of the tree of errors is a bug, and logged
+        each time."""
+        if failure.check(StoreError, LocalProtocolError):
+            self.note("a request gets 9000", str(failure.value), LogLevel.warn)
+        else:
+            self._log.failure("a bug: a request is answered with 9000", failure)
 
     def _make_room(self, now: float) -> None:
         while self._matters:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
 CLIENT_KEYS_LIMIT: Final = 65_536
 """Clients whose integer key is remembered; about 200 bytes each."""
+
+SEQUENCES_RESERVED: Final = 4_096
+"""Sequences that are reserved with one write."""
 
 LAST_SEEN_LIMIT: Final = 65_536
 """Clients whose last request is remembered until it is written."""
@@ -17,29 +19,64 @@ LAST_SEEN_INTERVAL: Final = 5.0
 
 
 class ClientKeys:
-    """The integer keys of the clients that were last heard of, the longest unused dropped first.
+    """The integer keys of clients that were heard of lately.
 
-    By their 16 bytes, which are hashed faster than what they are wrapped in.
+    By their 16 bytes, which are hashed faster than what they are wrapped in. There are two
+    generations: when the younger one has half of what may be remembered, it becomes the older
+    one, and what was in that and not asked for since is forgotten. To ask costs no more than one
+    look, which a row in the order of use would double.
     """
 
     def __init__(self, limit: int = CLIENT_KEYS_LIMIT) -> None:
-        self._limit = limit
-        self._keys: OrderedDict[bytes, int] = OrderedDict()
+        self._half = limit // 2
+        self._younger: dict[bytes, int] = {}
+        self._older: dict[bytes, int] = {}
 
     def get(self, client_id: bytes) -> int | None:
         """The key, if it is remembered."""
-        key = self._keys.get(client_id)
-        if key is not None:
-            self._keys.move_to_end(client_id)
+        key = self._younger.get(client_id)
+        if key is None:
+            key = self._older.get(client_id)
+            if key is not None:
+                self._remember(client_id, key)
         return key
 
     def update(self, learned: Mapping[bytes, int]) -> None:
         """Remember keys that are on the disk."""
         for client_id, key in learned.items():
-            self._keys[client_id] = key
-            self._keys.move_to_end(client_id)
-        while len(self._keys) > self._limit:
-            self._keys.popitem(last=False)
+            self._remember(client_id, key)
+
+    def _remember(self, client_id: bytes, key: int) -> None:
+        if len(self._younger) >= self._half:
+            self._younger, self._older = {}, self._younger
+        self._younger[client_id] = key
+
+
+class Sequences:
+    """Sequences that are reserved on the disk, and given out without a write for each.
+
+    What is left of a block when the process ends is never used. A block whose reservation is
+    undone must be forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._next = self._end = 0
+
+    def take(self, count: int) -> int | None:
+        """The first of so many that follow one another; None when too few are left."""
+        if self._end - self._next < count:
+            return None
+        first = self._next
+        self._next += count
+        return first
+
+    def add(self, first: int, end: int) -> None:
+        """These were reserved, in place of what was left."""
+        self._next, self._end = first, end
+
+    def forget(self) -> None:
+        """Give out none of what is left."""
+        self._next = self._end = 0
 
 
 class LastSeen:

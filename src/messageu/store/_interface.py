@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -73,6 +74,10 @@ class Span:
     size: int = field(kw_only=True)
 
 
+PutOutcome: TypeAlias = MessageId | Refusal | StoreError
+"""What became of one message: stored, refused, or at fault by itself."""
+
+
 class IMailboxStore(Interface):
     """Clients, their public keys and their mailboxes.
 
@@ -105,9 +110,9 @@ class IMailboxStore(Interface):
         """At most ``limit`` clients of a directory, in order of registration, from ``start``: 0,
         or the ``next`` of the page before. All pages hold ``count`` clients together."""
 
-    def put(envelopes: Sequence[Envelope]) -> Deferred[Sequence[MessageId | Refusal]]:
-        """Store messages, in order; what became of each. Each is stored or refused by itself:
-        UNKNOWN_CLIENT for its sender, UNKNOWN_RECIPIENT. A failure is that of them all."""
+    def put(envelopes: Sequence[Envelope]) -> Deferred[Sequence[PutOutcome]]:
+        """Store messages, in order; what became of each. Each is stored, refused or failed by
+        itself. Refused: UNKNOWN_CLIENT for its sender, UNKNOWN_RECIPIENT."""
 
     def lease(requester: ClientId, max_messages: int, max_bytes: int) -> Deferred[Lease | Refusal]:
         """Pin the oldest of what waits for a client, and list it in order of arrival.

@@ -27,6 +27,7 @@ from ._interface import (
     DirectoryPage,
     IMailboxStore,
     Lease,
+    PutOutcome,
     Span,
     StoreError,
     StoreUnavailable,
@@ -135,7 +136,7 @@ class MemoryStore:
         )
 
     @_operation
-    def put(self, envelopes: Sequence[Envelope]) -> Sequence[MessageId | Refusal]:
+    def put(self, envelopes: Sequence[Envelope]) -> Sequence[PutOutcome]:
         return [self._put(envelope) for envelope in envelopes]
 
     @_operation

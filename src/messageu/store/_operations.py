@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, ClassVar, Final
+from itertools import count
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from attrs import define, field, frozen
 
@@ -21,7 +22,7 @@ from messageu.model import (
 )
 
 from . import _statements as statements
-from ._caches import ClientKeys, LastSeen
+from ._caches import SEQUENCES_RESERVED, ClientKeys, LastSeen, Sequences
 from ._engine import SqliteEngine
 from ._interface import Directory, DirectoryPage, Lease, Span, StoreError
 from ._leases import LeaseLedger
@@ -47,6 +48,9 @@ class StoreWork:
     leases: LeaseLedger
     last_seen: LastSeen
     _keys: ClientKeys
+    _sequences: Sequences
+    _reserved: bool = field(init=False, default=False)
+    _known: dict[bytes, int] = field(init=False, factory=dict)
     _learned: dict[bytes, int] = field(init=False, factory=dict)
     _seen: dict[int, float] = field(init=False, factory=dict)
     _written: dict[int, float] = field(init=False, factory=dict)
@@ -58,13 +62,15 @@ class StoreWork:
     def key_of(self, client_id: ClientId) -> int | None:
         """A client's integer key; None when there is no such client."""
         raw = client_id.raw
-        key = self._keys.get(raw)
+        key = self._known.get(raw)
         if key is None:
-            key = self._learned.get(raw)
-        if key is None:
-            key = statements.find_client(self.cursor, raw)
-            if key is not None:
+            key = self._keys.get(raw)
+            if key is None:
+                key = statements.find_client(self.cursor, raw)
+                if key is None:
+                    return None
                 self._learned[raw] = key
+            self._known[raw] = key
         return key
 
     def requester(self, client_id: ClientId, time: float) -> int | None:
@@ -73,6 +79,16 @@ class StoreWork:
         if key is not None:
             self._seen[key] = time
         return key
+
+    def take_sequences(self, count: int) -> int:
+        """Use up so many sequences that follow one another; the first of them."""
+        first = self._sequences.take(count)
+        if first is None:
+            reserved = max(count, SEQUENCES_RESERVED)
+            first = statements.reserve_sequences(self.cursor, reserved)
+            self._sequences.add(first + count, first + reserved)
+            self._reserved = True
+        return first
 
     def write_last_seen(self) -> None:
         """Write what was gathered, in this transaction too."""
@@ -90,6 +106,8 @@ class StoreWork:
     def rolled_back(self) -> None:
         """What was learned is void."""
         self.leases.rollback(self._mark)
+        if self._reserved:
+            self._sequences.forget()
 
 
 StoreOperation = Operation[StoreWork]
@@ -192,41 +210,60 @@ class Put(StoreOperation):
     def size(self) -> int:
         return sum([len(envelope.content) for envelope in self.envelopes])
 
+    def parts(self) -> Sequence[Put]:
+        return [Put((envelope,), self.time) for envelope in self.envelopes]
+
+    def join(self, results: Sequence[object]) -> Sequence[object]:
+        return [
+            result if isinstance(result, StoreError) else cast(Sequence[object], result)[0]
+            for result in results
+        ]
+
     @classmethod
     def run_group(
         cls, work: StoreWork, group: Sequence[Put]
     ) -> Sequence[Sequence[MessageId | Refusal]]:
-        recipients = [put.find_recipients(work) for put in group]
-        accepted = sum(type(found) is int for put in recipients for found in put)
+        found = [put.find_recipients(work) for put in group]
+        accepted = sum(type(recipient) is int for each in found for recipient in each)
         if not accepted:
-            return recipients  # type: ignore[return-value] # they are all refusals
-        sequence = statements.take_sequences(work.cursor, accepted)
+            return cast(Sequence[Sequence[Refusal]], found)
+        sequences = count(work.take_sequences(accepted))
         rows: list[tuple[int, int, bytes, int, float, bytes]] = []
-        results: list[Sequence[MessageId | Refusal]] = []
-        for put, found in zip(group, recipients, strict=True):
-            result: list[MessageId | Refusal] = []
-            results.append(result)
-            for envelope, recipient in zip(put.envelopes, found, strict=True):
-                if isinstance(recipient, Refusal):
-                    result.append(recipient)
-                    continue
-                sender, kind, content = envelope.sender.raw, envelope.type, envelope.content
-                rows.append((sequence, recipient, sender, kind, put.time, content))
-                result.append(MessageId(sequence % MESSAGE_ID_LIMIT))
-                sequence += 1
+        results = [
+            put.place(recipients, sequences, rows)
+            for put, recipients in zip(group, found, strict=True)
+        ]
         statements.add_messages(work.cursor, rows)
         return results
 
     def find_recipients(self, work: StoreWork) -> Sequence[int | Refusal]:
-        """The key of each recipient whose sender is known, too."""
-        return [self.find_recipient(work, envelope) for envelope in self.envelopes]
+        """The key of each recipient, if both the sender and the recipient are known."""
+        found: list[int | Refusal] = []
+        for envelope in self.envelopes:
+            if work.requester(envelope.sender, self.time) is None:
+                found.append(Refusal.UNKNOWN_CLIENT)
+            else:
+                recipient = work.key_of(envelope.recipient)
+                found.append(Refusal.UNKNOWN_RECIPIENT if recipient is None else recipient)
+        return found
 
-    def find_recipient(self, work: StoreWork, envelope: Envelope) -> int | Refusal:
-        """The recipient's key, if both the sender and the recipient are known."""
-        if work.requester(envelope.sender, self.time) is None:
-            return Refusal.UNKNOWN_CLIENT
-        recipient = work.key_of(envelope.recipient)
-        return Refusal.UNKNOWN_RECIPIENT if recipient is None else recipient
+    def place(
+        self,
+        recipients: Sequence[int | Refusal],
+        sequences: Iterator[int],
+        rows: list[tuple[int, int, bytes, int, float, bytes]],
+    ) -> Sequence[MessageId | Refusal]:
+        """Make a row of each message that is not refused; what became of each message."""
+        result: list[MessageId | Refusal] = []
+        for envelope, recipient in zip(self.envelopes, recipients, strict=True):
+            if isinstance(recipient, Refusal):
+                result.append(recipient)
+                continue
+            sequence = next(sequences)
+            sender, kind, content = envelope.sender.raw, envelope.type, envelope.content
+            rows.append((sequence, recipient, sender, kind, self.time, content))
+            result.append(MessageId(sequence % MESSAGE_ID_LIMIT))
+        return result
 
 
 @frozen

@@ -12,15 +12,16 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from messageu.model import ClientId, Envelope, MessageId, PublicKey, Refusal, UserName
+from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 
-from ._caches import ClientKeys, LastSeen
+from ._caches import ClientKeys, LastSeen, Sequences
 from ._engine import SqliteEngine
 from ._interface import (
     Directory,
     DirectoryPage,
     IMailboxStore,
     Lease,
+    PutOutcome,
     Span,
     StoreUnavailable,
 )
@@ -99,6 +100,7 @@ class SqliteStore:
         self._engine = engine or SqliteEngine(self._path)
         self._new_pool = new_pool
         self._keys = ClientKeys()
+        self._sequences = Sequences()
         self._leases = LeaseLedger()
         self._last_seen = LastSeen(reactor.seconds)
         self._held: _Held | None = None
@@ -109,8 +111,9 @@ class SqliteStore:
         # On a connection of its own: no thread is started before all is well.
         lock = open_database(self._path, self._engine, self._now)
         pool = self._new_pool(self._engine, self._reactor)
-        transactor = Transactor(pool, self._engine, self._reactor, self._new_work, self._riders)
+        transactor = Transactor(pool, self._engine, self._new_work, self._riders)
         self._keys = ClientKeys()
+        self._sequences = Sequences()
         self._held = _Held(lock, pool, transactor)
 
     def close(self) -> Deferred[None]:
@@ -144,7 +147,7 @@ class SqliteStore:
     ) -> Deferred[DirectoryPage]:
         return self._submit(ReadDirectoryPage(directory, start, limit))
 
-    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Sequence[MessageId | Refusal]]:
+    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Sequence[PutOutcome]]:
         return self._submit(Put(envelopes, self._now()))
 
     def lease(
@@ -197,7 +200,9 @@ class SqliteStore:
         return self._held.transactor.submit(operation)
 
     def _new_work(self, cursor: Cursor) -> StoreWork:
-        return StoreWork(cursor, self._engine, self._leases, self._last_seen, self._keys)
+        return StoreWork(
+            cursor, self._engine, self._leases, self._last_seen, self._keys, self._sequences
+        )
 
     def _riders(self) -> Sequence[StoreOperation]:
         return (WriteLastSeen(),) if self._last_seen.is_due() else ()

@@ -73,7 +73,7 @@ def set_last_seen(cursor: Cursor, rows: Iterable[tuple[float, int]]) -> None:
     cursor.executemany("UPDATE mailbox_client SET last_seen = ? WHERE key = ?", rows)
 
 
-def take_sequences(cursor: Cursor, count: int) -> int:
+def reserve_sequences(cursor: Cursor, count: int) -> int:
     """Use up so many sequences; the first of them. The mark is a row, so that a transaction that
     is rolled back gives them back and a deletion does not."""
     rows = cursor.execute("SELECT value FROM mailbox_meta WHERE name = ?", (_LAST_SEQUENCE,))

@@ -111,7 +111,7 @@ def _take_messages(
             _quarantine(cursor, "quarantined_message", row, error)
             counts.odd_messages += 1
             continue
-        sequence = statements.take_sequences(cursor, 1)
+        sequence = statements.reserve_sequences(cursor, 1)
         statements.add_messages(cursor, [(sequence, *fields, stored_at, raw)])
         counts.messages += 1
 

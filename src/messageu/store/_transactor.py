@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import define, frozen
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ._interface import StoreError, StoreUnavailable
 
@@ -27,6 +28,10 @@ BATCH_BYTES: Final = 8 * 2**20
 """What one transaction takes at most; at least one operation, however large."""
 
 
+CALLS: Final = 2
+"""Calls of the pool at once: one that runs, and one that waits to be the next."""
+
+
 ConnectionPool: TypeAlias = adbapi.ConnectionPool
 
 
@@ -34,10 +39,10 @@ class Work(Protocol):
     """What operations work on during one transaction, and what they learn in it."""
 
     def committed(self) -> None:
-        """Keep what was learned. Called by the reactor's thread, while no operation runs."""
+        """Keep what was learned. Called by the thread that ran the operations, before others."""
 
     def rolled_back(self) -> None:
-        """Forget what was learned. Called by the thread that ran the operations."""
+        """Forget what was learned. Called by the same thread."""
 
 
 W = TypeVar("W", bound=Work)
@@ -73,6 +78,15 @@ class Operation(Generic[W]):
     def run_group(cls, work: W, group: Sequence[Any]) -> Sequence[object]:
         """Do consecutive operations of this class; as many results, in the same order."""
         return [operation.run(work) for operation in group]
+
+    def parts(self) -> Sequence[Operation[W]]:
+        """The same as operations that can fail one without the other."""
+        return (self,)
+
+    def join(self, results: Sequence[object]) -> object:
+        """The result, made of those of its parts."""
+        (result,) = results
+        return result
 
     def give_up(self) -> None:
         """It failed for good, and was undone. Called like :meth:`Work.committed`."""
@@ -129,12 +143,11 @@ class _CommitFailed(Exception):
 class Transactor(Generic[W]):
     """Runs operations on the pool's one connection, as many in one transaction as have gathered.
 
-    An idle transactor begins when the reactor has done what it does now: all requests that have
-    arrived together go into one transaction, instead of the first into one of its own.
+    A transaction takes its operations when it begins. While one runs another call waits in the
+    pool, so that the thread goes on at once, without asking the reactor's.
 
-    :param reactor: is asked for that moment.
     :param new_work: makes what the operations of one attempt work on.
-    :param riders: operations that join a batch that writes anyway.
+    :param riders: operations that join a batch that writes anyway; asked by the pool's thread.
     """
 
     _log = Logger()
@@ -143,18 +156,16 @@ class Transactor(Generic[W]):
         self,
         pool: ConnectionPool,
         engine: Engine,
-        reactor: IReactorTime,
         new_work: Callable[[Cursor], W],
         riders: Callable[[], Iterable[Operation[W]]] = tuple,
     ) -> None:
         self._pool = pool
         self._engine = engine
-        self._reactor = reactor
         self._new_work = new_work
         self._riders = riders
         self._pending: deque[_Submission] = deque()
-        self._busy = False
-        self._beginning = False
+        self._taking = Lock()
+        self._calls = 0
         self._closed: Deferred[None] | None = None
 
     def submit(self, operation: Operation[W]) -> Deferred[Any]:
@@ -169,9 +180,7 @@ class Transactor(Generic[W]):
             return fail(StoreUnavailable("the store is overloaded"))
         deferred: Deferred[Any] = Deferred()
         self._pending.append(_Submission(operation, deferred))
-        if not (self._busy or self._beginning):
-            self._beginning = True
-            self._reactor.callLater(0, self._begin)
+        self._call()
         return deferred
 
     def close(self) -> Deferred[None]:
@@ -180,66 +189,69 @@ class Transactor(Generic[W]):
         self._fire_if_closed()
         return self._closed
 
-    def _begin(self) -> None:
-        self._beginning = False
-        self._dispatch()
+    def _call(self) -> None:
+        if self._pending and self._calls < CALLS:
+            self._calls += 1
+            done = self._pool.runWithConnection(self._run)
+            done.addCallbacks(self._finish, self._fail)
 
-    def _dispatch(self) -> None:
-        if not self._pending:
-            return
+    def _fail(self, failure: Failure) -> None:
+        """The pool could not open the database."""
         batch = self._take_batch()
-        self._busy = True
-        done = self._pool.runWithConnection(self._run, [each.operation for each in batch])
-        done.addErrback(lambda failure: self._outage(batch, failure.value))
-        done.addCallback(self._finish, batch)
+        error = failure.value
+        assert isinstance(error, Exception)  # noqa: S101 - a thread's failure is nothing else
+        self._finish((batch, self._outage(batch, error)))
 
-    def _take_batch(self) -> Sequence[_Submission]:
-        batch: list[_Submission] = []
-        places, room = BATCH_OPERATIONS, BATCH_BYTES
-        while self._pending:
-            operation = self._pending[0].operation
-            places -= operation.count
-            room -= operation.size
-            if batch and (places < 0 or room < 0):
-                break
-            batch.append(self._pending.popleft())
-        if any(each.operation.writes for each in batch):
-            batch.extend(_rider(operation) for operation in self._riders())
-        return batch
-
-    def _finish(self, outcome: _Outcome, batch: Sequence[_Submission]) -> None:
-        """Back in the reactor's thread. Nothing runs in the other one until the next dispatch."""
+    def _finish(self, finished: tuple[Sequence[_Submission], _Outcome]) -> None:
+        batch, outcome = finished
         for name, error in outcome.errors:
             self._log.error("the operation {name} failed: {error}", name=name, error=error)
-        for work in outcome.works:
-            with self._log.failureHandler("after a commit"):
-                work.committed()
-        failed = [
-            each
-            for each, result in zip(batch, outcome.results, strict=True)
-            if isinstance(result, StoreError)
-        ]
-        for each in failed:
-            with self._log.failureHandler("after a failed operation"):
-                each.operation.give_up()
-        self._busy = False
-        self._dispatch()
+        self._calls -= 1
+        self._call()
         for each, result in zip(batch, outcome.results, strict=True):
-            if failed and isinstance(result, StoreError):
+            if isinstance(result, StoreError):
                 each.deferred.errback(result)
             else:
                 each.deferred.callback(result)
         self._fire_if_closed()
 
     def _fire_if_closed(self) -> None:
-        idle = not (self._busy or self._beginning or self._pending)
+        idle = not (self._calls or self._pending)
         if self._closed is not None and idle and not self._closed.called:
             self._closed.callback(None)
 
+    def _take_batch(self) -> Sequence[_Submission]:
+        batch: list[_Submission] = []
+        places, room = BATCH_OPERATIONS, BATCH_BYTES
+        with self._taking:
+            while self._pending:
+                operation = self._pending[0].operation
+                places -= operation.count
+                room -= operation.size
+                if batch and (places < 0 or room < 0):
+                    break
+                batch.append(self._pending.popleft())
+        return batch
+
     # What follows runs in the pool's thread.
 
-    def _run(self, connection: Connection, batch: Sequence[Operation[W]]) -> _Outcome:
-        cursor = connection.cursor()
+    def _run(self, connection: Connection) -> tuple[Sequence[_Submission], _Outcome]:
+        """Do what waits now, and then what its end brings with it."""
+        batch = self._take_batch()
+        if any(each.operation.writes for each in batch):
+            batch = [*batch, *map(_rider, self._riders())]
+        operations = [each.operation for each in batch]
+        outcome = self._run_batch(connection.cursor(), operations) if batch else _Outcome(())
+        for work in outcome.works:
+            with self._log.failureHandler("after a commit"):
+                work.committed()
+        for operation, result in zip(operations, outcome.results, strict=True):
+            if isinstance(result, StoreError):
+                with self._log.failureHandler("after a failed operation"):
+                    operation.give_up()
+        return batch, outcome
+
+    def _run_batch(self, cursor: Cursor, batch: Sequence[Operation[W]]) -> _Outcome:
         try:
             return self._attempt(cursor, batch, self._run_groups)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has an owner
@@ -283,22 +295,29 @@ class Transactor(Generic[W]):
         results: list[object] = []
         errors: list[tuple[str, str]] = []
         for operation in batch:
-            self._engine.savepoint(cursor)
-            work = self._new_work(cursor)
-            try:
-                results.extend(operation.run_group(work, (operation,)))
-            except Exception as error:
-                work.rolled_back()
-                if self._is_outage(error):
-                    raise
-                self._engine.rollback_to_savepoint(cursor)
-                # Without the cause: its text may hold what the operation carried.
-                results.append(StoreError(f"the operation {operation.name} failed"))
-                errors.append((operation.name, self._engine.describe(error)))
-            else:
-                works.append(work)
-            self._engine.release_savepoint(cursor)
+            parts = [self._run_alone(cursor, part, works, errors) for part in operation.parts()]
+            results.append(operation.join(parts))
         return _Outcome(results, works, errors)
+
+    def _run_alone(
+        self, cursor: Cursor, part: Operation[W], works: list[W], errors: list[tuple[str, str]]
+    ) -> object:
+        self._engine.savepoint(cursor)
+        work = self._new_work(cursor)
+        try:
+            (result,) = part.run_group(work, (part,))
+        except Exception as error:
+            work.rolled_back()
+            if self._is_outage(error):
+                raise
+            self._engine.rollback_to_savepoint(cursor)
+            # Without the cause: its text may hold what the operation carried.
+            result = StoreError(f"the operation {part.name} failed")
+            errors.append((part.name, self._engine.describe(error)))
+        else:
+            works.append(work)
+        self._engine.release_savepoint(cursor)
+        return result
 
     def _commit(self, cursor: Cursor) -> None:
         try:

@@ -9,12 +9,13 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from messageu.model import ClientId, Envelope, MessageId, PublicKey, Refusal, UserName
+from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 from messageu.store import (
     Directory,
     DirectoryPage,
     IMailboxStore,
     Lease,
+    PutOutcome,
     Span,
     SqliteEngine,
     StoreError,
@@ -115,7 +116,7 @@ class FaultyStore:
     ) -> Deferred[DirectoryPage]:
         return self._call("directory_page", directory, start, limit)
 
-    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Sequence[MessageId | Refusal]]:
+    def put(self, envelopes: Sequence[Envelope]) -> Deferred[Sequence[PutOutcome]]:
         return self._call("put", envelopes)
 
     def lease(

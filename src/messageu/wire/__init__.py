@@ -1,6 +1,6 @@
 """Bytes to value objects and back, without I/O: the pull parser and the codecs it is given."""
 
-from ._codec import Codec, Frame, Items, Segment, Skipped, Whole
+from ._codec import Codec, Frame, Items, Run, Segment, Skipped, Whole
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._parser import NEED_DATA, NeedData, Parser
 
@@ -14,6 +14,7 @@ __all__ = [
     "Parser",
     "ProtocolError",
     "RemoteProtocolError",
+    "Run",
     "Segment",
     "Skipped",
     "Whole",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
 
 from ._errors import RemoteProtocolError
 
 Event = TypeVar("Event")
+Item = TypeVar("Item")
 
 Segment: TypeAlias = bytes | bytearray
 """What the parser stores: one segment as it came, or what several have left."""
@@ -57,6 +58,20 @@ class Items(Generic[Event]):
 Frame: TypeAlias = Whole[Event] | Skipped[Event] | Items[Event]
 
 
+@frozen
+class Run(Generic[Item]):
+    """Frames of the codec's most frequent kind, which stand one after another and are complete.
+
+    :ivar items: what they say, decoded together.
+    :ivar last: where the last of them begins in what is stored.
+    :ivar end: where it ends.
+    """
+
+    items: Sequence[Item]
+    last: int
+    end: int
+
+
 class Codec(Protocol[Event]):
     """One direction of one version of the protocol."""
 
@@ -69,5 +84,12 @@ class Codec(Protocol[Event]):
         """Judge a frame by its header alone, which begins at ``start``.
 
         :raises RemoteProtocolError: fatal, for a size that the code cannot have or above the limit.
+        """
+        ...  # pragma: no cover
+
+    def read_run(self, stored: Segment, start: int, limit: int) -> Run[Any] | None:
+        """At most so many frames from ``start`` on; None when the next one wants a closer look.
+
+        Each of them means what ``read_header`` and its ``decode`` would have made of it.
         """
         ...  # pragma: no cover

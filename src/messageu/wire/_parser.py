@@ -4,6 +4,8 @@ Its contract:
 
 - ``receive_data`` only stores; ``next_event`` decodes at most one event, or raises, or answers
   NEED_DATA. Call it until it does: then at most the rest of one header or of one payload waits.
+- ``next_run`` is a short cut: it takes frames of the codec's most frequent kind together, where
+  ``next_event`` would have given them one by one. It never raises, and may always take none.
 - Any split of any bytes gives the same events and the same errors as the whole.
 - A frame is judged when its header is there. What is skipped is never stored.
 - After a fatal error it stays failed, and stores nothing more.
@@ -11,8 +13,9 @@ Its contract:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Final, Generic, Literal, TypeAlias
+from typing import Any, Final, Generic, Literal, TypeAlias
 
 from ._codec import Codec, Event, Items, Segment, Skipped, Whole
 from ._errors import RemoteProtocolError
@@ -120,6 +123,24 @@ class Parser(Generic[Event]):
         if event is NEED_DATA:
             self._compact()
         return event
+
+    def next_run(self, limit: int) -> Sequence[Any]:
+        """At most so many frames of the most frequent kind, if they come next and are complete."""
+        if self._start == len(self._stored) or not self._between_frames:
+            return ()
+        run = self._codec.read_run(self._stored, self._start, limit)
+        if run is None:
+            return ()
+        self._started_at = self._passed + run.last
+        self._start = run.end
+        if run.end == len(self._stored):
+            self._passed += run.end
+            self._stored, self._start = b"", 0
+        return run.items
+
+    @property
+    def _between_frames(self) -> bool:
+        return self._frame is None and self._items is None and not self._skip
 
     def close(self) -> None:
         """Give up: drop what is stored, and whatever still comes."""

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.model import Envelope
 from messageu.testing.strategies import (
     CONTENT_LIMIT,
     Verdict,
     chunked,
+    envelopes,
     joined,
     request_noise,
     request_streams,
@@ -19,7 +21,7 @@ from messageu.testing.strategies import (
     response_streams,
 )
 from messageu.wire import NEED_DATA, Codec, Parser, RemoteProtocolError
-from messageu.wire.v2 import RequestCodec, ResponseCodec
+from messageu.wire.v2 import Request, RequestCodec, ResponseCodec, SendMessage
 from tests.wire._drive import answers_to, drain, outcomes
 
 
@@ -127,6 +129,69 @@ class ChunkingTests(SynchronousTestCase):
         for chunk in chunks:
             parser.receive_data(chunk)
         self.assertEqual(drain(parser), answers_to(REQUESTS.codec, [data]))
+
+
+def as_envelope(event: object) -> object:
+    """What a send says, without the version byte, which means nothing; anything else as it is."""
+    match event:
+        case Request(client_id, SendMessage(recipient, kind, content)):
+            return Envelope(client_id, recipient, kind, content)
+    return event
+
+
+class RunTests(SynchronousTestCase):
+    def envelopes_and_others(self, chunks: list[bytes], limit: int) -> list[object]:
+        """All that a parser makes of these chunks whose runs are taken first."""
+        parser = Parser(REQUESTS.codec)
+        found: list[object] = []
+        for chunk in chunks:
+            parser.receive_data(chunk)
+            while True:
+                run = parser.next_run(limit)
+                self.assertLessEqual(len(run), limit)
+                if run:
+                    found.extend(run)
+                    continue
+                try:
+                    event = parser.next_event()
+                except RemoteProtocolError as error:
+                    found.append(Verdict.FATAL if error.fatal else Verdict.REFUSED)
+                    if error.fatal:
+                        self.assertEqual(parser.next_run(limit), ())
+                        return found
+                else:
+                    if event is NEED_DATA:
+                        break
+                    found.append(as_envelope(event))
+        return found
+
+    def assert_same(self, data: bytes, chunks: list[bytes], limit: int) -> None:
+        expected = [as_envelope(outcome) for outcome in outcomes(REQUESTS.codec, data)]
+        self.assertEqual(self.envelopes_and_others(chunks, limit), expected)
+
+    @given(cut(request_streams().map(lambda stream: joined(stream)[0])), st.integers(1, 4))
+    def test_streams(self, given, limit):
+        """Sends that are taken together are those that would have come one by one."""
+        self.assert_same(*given, limit)
+
+    @given(cut(request_bytes), st.integers(1, 4))
+    def test_any_bytes(self, given, limit):
+        """So they are among any bytes, however these are cut."""
+        self.assert_same(*given, limit)
+
+    @given(st.lists(envelopes(), min_size=1, max_size=5), st.binary(max_size=60))
+    def test_all_at_once(self, sent, rest):
+        """All complete sends come in one run, which is told by where its last frame began."""
+        frames = [
+            Request(each.sender, SendMessage(each.recipient, each.type, each.content)).encode()
+            for each in sent
+        ]
+        parser = Parser(REQUESTS.codec)
+        parser.receive_data(b"".join(frames) + bytes([0]) * len(rest))
+        self.assertEqual(parser.next_run(9), sent)
+        self.assertEqual(parser.frame_offset, sum(map(len, frames[:-1])))
+        self.assertEqual(parser.buffered, len(rest))
+        self.assertEqual(parser.received, sum(map(len, frames)) + len(rest))
 
 
 class BoundsTests(SynchronousTestCase):

@@ -39,6 +39,7 @@ from ._responses import (
     WaitingMessages,
     clients_list_header,
     listed_client,
+    stored_frame,
     waiting_message_head,
     waiting_messages_header,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "WaitingMessages",
     "clients_list_header",
     "listed_client",
+    "stored_frame",
     "waiting_message_head",
     "waiting_messages_header",
 ]

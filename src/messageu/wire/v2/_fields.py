@@ -17,6 +17,8 @@ VERSION: Final = 2
 REQUEST_HEADER: Final = Struct("<16sBHI")
 RESPONSE_HEADER: Final = Struct("<BHI")
 SEND_HEAD: Final = Struct("<16sBI")
+SEND_FRAME: Final = Struct("<16sBHI16sBI")
+"""A request's header and the head of a 603."""
 STORED: Final = Struct("<16sI")
 STORED_FRAME: Final = Struct("<BHI16sI")
 WAITING_HEAD: Final = Struct("<16sIBI")

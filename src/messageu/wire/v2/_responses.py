@@ -97,14 +97,23 @@ class Stored:
     message_id: MessageId
 
     def encode(self) -> bytes:
-        return fields.STORED_FRAME.pack(
-            fields.VERSION, self.code, self.size, self.recipient.raw, self.message_id.number
-        )
+        return stored_frame(self.recipient, self.message_id)
 
     @classmethod
     def decode(cls, stored: Segment, start: int, end: int) -> Self:
         recipient, number = fields.STORED.unpack_from(stored, start)
         return cls(ClientId(recipient), MessageId(number))
+
+
+def stored_frame(recipient: ClientId, message_id: MessageId) -> bytes:
+    """A 2103, header and payload: what :class:`Stored` is encoded to."""
+    return _pack_stored(
+        fields.VERSION, _STORED, fields.STORED.size, recipient.raw, message_id.number
+    )
+
+
+_pack_stored: Final = fields.STORED_FRAME.pack
+_STORED: Final = ResponseCode.STORED.value
 
 
 @frozen

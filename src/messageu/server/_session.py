@@ -1,0 +1,496 @@
+"""What a connection of v2 does once its client has spoken: bytes in, answers out in the order of
+the requests, nothing without bound.
+
+The rules are elsewhere: what a request means (``_postmaster``), who may still speak
+(``_lifecycle``), when mail has arrived (``_delivery``), how much may be held (``_limits``). Here
+they are tied to a transport.
+
+Backpressure: while too much has been written that the kernel has not taken, while too many
+requests wait for the store, and while there is a barrier, no request is decoded; and when
+something is stored that may not be decoded yet, nothing more is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
+from twisted.internet.interfaces import IDelayedCall, INegotiated
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from messageu.model import Envelope
+from messageu.store import StoreError
+from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
+
+from ._answers import AnswerBroken, Stream
+from ._delivery import Delivery
+from ._exchange import Exchange, IRelayTransport
+from ._handlers import HANDLERS, Answer, Handler
+from ._intake import REFUSED
+from ._lifecycle import TAKES_REQUESTS, Action, Plan, new_lifecycle
+from ._outlet import Outlet
+from ._probe import BlindProbe, SocketProbe
+from ._row import AnswerRow, Place
+
+_log = Logger()
+
+DRAIN_POLL: Final = 0.02
+"""Seconds between two looks at what the peer's kernel has not acknowledged."""
+
+
+class Session:
+    """Serves one client of v2. The connection tells it what happens; it acts on the transport.
+
+    :param address: where the client comes from.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_barrier",
+        "_decoding",
+        "_delivery",
+        "_discarded",
+        "_exchange",
+        "_frame_since",
+        "_heard_at",
+        "_holds_input",
+        "_horizon",
+        "_input_ended",
+        "_lifecycle",
+        "_next_look",
+        "_outlet",
+        "_parser",
+        "_plan",
+        "_probe",
+        "_reading",
+        "_row",
+        "_settings",
+        "_state",
+        "_state_since",
+        "_takes_requests",
+        "_transport",
+        "_turn",
+    )
+
+    def __init__(self, exchange: Exchange, address: str, transport: IRelayTransport) -> None:
+        now = exchange.clock.seconds()
+        self._exchange = exchange
+        self._settings = exchange.limits.settings
+        self._address = address
+        self._transport = transport
+        self._probe: SocketProbe | BlindProbe = exchange.probe_of(transport)
+        self._outlet = Outlet(transport, self._probe.handle, exchange.clock, self)
+        self._plan = Plan()
+        self._lifecycle = new_lifecycle(self._plan)
+        self._state = self._lifecycle.state()
+        self._takes_requests = True
+        self._state_since = now
+        # Input.
+        self._parser = Parser(exchange.codec)
+        self._decoding = False
+        self._input_ended = False
+        self._reading = True
+        self._frame_since: float | None = None
+        self._holds_input = False
+        self._heard_at = now
+        self._discarded = 0
+        # Requests that are to be answered, with the barrier among them: it waits until it is the
+        # first, then for a turn among the streams of the relay, then for its answer, then until
+        # that has left.
+        self._row = AnswerRow()
+        self._barrier: _Barrier | None = None
+        self._turn: Deferred[DeferredSemaphore] | None = None
+        self._delivery: Delivery | None = None
+        self._horizon = 0
+        self._next_look: IDelayedCall | None = None
+
+    # What the connection tells.
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._takes_requests:
+            self._parser.receive_data(data)
+            self._go_on()
+        else:
+            self._discarded += len(data)
+            if self._discarded > self._settings.discarded_bytes:
+                self._hit("discarded_bytes")
+                self.abort()
+
+    def end_input(self) -> None:
+        """The client has shut down its sending half. It still gets its answers."""
+        self._input_ended = True
+        if self._delivery is not None:
+            self._delivery.input_ended(self._probe.unacknowledged())
+        self._change(self._lifecycle.end_input)
+        self._go_on()
+
+    def lose(self) -> None:
+        """The transport is gone."""
+        self._change(self._lifecycle.lose)
+        self._parser.close()
+        if self._delivery is not None:
+            self._delivery.broken()
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._barrier = None
+        self._leave_turn()
+        self._outlet.lose()
+        self._account()
+        self._exchange.limits.hold_output(self, 0)
+
+    # What the outlet tells.
+
+    def output_moved(self, unsent: int) -> None:
+        """So many bytes of answers have not left."""
+        self._exchange.limits.hold_output(self, unsent)
+
+    def output_left(self) -> None:
+        """There is room for more answers."""
+        if self._parser.buffered or self._state != "open":
+            self._go_on()
+
+    def last_piece_leaves(self) -> None:
+        """What the client has sent by now is no reply to this answer."""
+        # A quick client's reply is there before we hear that the answer has left. So what counts
+        # is what was there before the last piece went; that the client had not sent a request
+        # blindly is shown by its acknowledgement, which such a request cannot carry.
+        self._horizon = self._parser.received + (self._probe.unread() or 0)
+
+    # What the relay tells.
+
+    def stop(self) -> None:
+        """Answer what was taken, take no more, and close."""
+        idle = not (self._row.waiting or self._outlet.watched or self._parser.mid_frame)
+        self._change(self._lifecycle.leave if idle else self._lifecycle.stop)
+        self._go_on()
+
+    def evict(self) -> None:
+        """Give up the frame that is not complete: answer it with 9000, and close."""
+        if self._takes_requests:
+            self._condemn()
+            self._go_on()
+
+    def abort(self) -> None:
+        """Give up the connection at once."""
+        self._change(self._lifecycle.abort)
+
+    def check_deadlines(self, now: float) -> None:
+        """Close or abort what takes too long."""
+        for deadline in _DEADLINES:
+            if deadline.is_over(self, now, getattr(self._settings, deadline.name)):
+                self._hit(deadline.name)
+                deadline.consequence(self)
+                return
+
+    # Requests.
+
+    @property
+    def _may_decode(self) -> bool:
+        return (
+            self._takes_requests
+            and self._barrier is None
+            and self._row.waiting < self._settings.read_ahead
+            and self._outlet.unsent <= self._settings.connection_output
+        )
+
+    def _go_on(self) -> None:
+        """Take every request that may be taken, then see what that has led to."""
+        if self._decoding:  # an answer was there at once; the loop below goes on by itself
+            return
+        self._decoding = True
+        while self._may_decode and self._take_next():
+            pass
+        self._decoding = False
+        self._account()
+        if self._parser.buffered or not self._reading:
+            self._steer_reading()
+        if self._state != "open":
+            self._see_whether_done()
+
+    def _see_whether_done(self) -> None:
+        if self._row.waiting or (self._state == "half closed" and not self._may_decode):
+            return
+        if self._delivery is not None and self._delivery.state == "draining":
+            self._change(self._lifecycle.answer_all_unproven)
+        else:
+            self._change(self._lifecycle.answer_all)
+
+    def _take_next(self) -> bool:
+        sends = self._parser.next_run(self._settings.read_ahead - self._row.waiting)
+        if sends:
+            self._hear()
+            self._take_sends(sends)
+            return True
+        try:
+            request = self._parser.next_event()
+        except RemoteProtocolError as error:
+            self._refuse(error)
+            return True
+        if request is NEED_DATA:
+            return False
+        self._hear()
+        self._take(request)
+        return True
+
+    def _hear(self) -> None:
+        self._frame_since = None
+        self._heard_at = self._exchange.clock.seconds()
+        if self._delivery is not None and self._delivery.state == "flushed":
+            self._delivery.heard(self._parser.frame_offset, self._probe.unacknowledged())
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        self._note(f"sent a frame that is refused: {error}")
+        if error.fatal:
+            self._condemn()
+        else:
+            self._hear()
+            self._fill(self._row.add(0), REFUSED)
+
+    def _condemn(self) -> None:
+        self._parser.close()
+        self._frame_since = None
+        self._change(self._lifecycle.condemn)
+        self._fill(self._row.add(0), REFUSED)
+
+    def _take_sends(self, envelopes: Sequence[Envelope]) -> None:
+        size = sum([len(envelope.content) for envelope in envelopes])
+        place = self._row.add(size, len(envelopes))
+        self._exchange.postmaster.send(envelopes, size, partial(self._fill, place))
+
+    def _take(self, request: v2.Request) -> None:
+        handler = HANDLERS[type(request.body)]
+        place = self._row.add(_size_of(request))
+        if handler.barrier:
+            self._barrier = _Barrier(place, handler, request)
+            self._take_turn()
+        else:
+            self._begin_answer(handler, request, place)
+
+    def _take_turn(self) -> None:
+        barrier = self._barrier
+        if barrier is None or self._turn is not None or self._row.first is not barrier.place:
+            return
+        self._turn = self._exchange.streams.acquire()
+        self._turn.addCallbacks(
+            lambda _: self._begin_answer(barrier.handler, barrier.request, barrier.place),
+            _ignore_cancellation,
+        )
+
+    def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
+        try:
+            answer = handler.answer(self._exchange.postmaster, request, self._address)
+        except Exception:  # noqa: BLE001 - as those of its Deferred
+            answer = fail()
+        answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
+
+    def _leave_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None and turn.called:
+            self._exchange.streams.release()
+        elif turn is not None:
+            turn.cancel()
+
+    # Answers.
+
+    def _give(self, answer: Answer, place: Place) -> None:
+        if not isinstance(answer, Stream):
+            self._fill(place, answer.encode())
+        elif self._state == "closed":
+            _give_up(answer.delivery)
+        else:
+            self._give_stream(answer, place)
+
+    def _excuse(self, failure: Failure, place: Place) -> None:
+        self._exchange.notices.note_failure(failure)
+        self._fill(place, REFUSED)
+
+    def _give_stream(self, stream: Stream, place: Place) -> None:
+        if stream.delivery is not None:
+            # What an earlier answer brought is in this one again, unless it was settled.
+            _give_up(self._delivery)
+            self._delivery = stream.delivery
+            if self._input_ended:
+                stream.delivery.input_ended(self._probe.unacknowledged())
+        sent = self._outlet.stream(stream)
+        sent.addCallback(lambda _: self._end_stream(stream, place))
+        sent.addErrback(self._break_off)
+
+    def _end_stream(self, stream: Stream, place: Place) -> None:
+        if stream.delivery is not None:
+            if self._probe.unread() is None:  # nor is there an acknowledgement to be seen
+                self.last_piece_leaves()
+            stream.delivery.flushed(self._horizon)
+        self._fill(place, b"")
+
+    def _break_off(self, failure: Failure) -> None:
+        if failure.check(StoreError, AnswerBroken):
+            _log.warn("an answer is broken off: {reason}", reason=str(failure.value))
+        else:
+            _log.failure("a bug: an answer is broken off", failure)
+        self.abort()
+
+    def _fill(self, place: Place, answer: bytes) -> None:
+        if self._barrier is not None and self._barrier.place is place:
+            self._barrier = None
+            self._leave_turn()
+        ready = self._row.fill(place, answer)
+        if ready and self._state not in ("closing", "closed"):
+            self._outlet.write(ready, more=self._row.waiting > 0)
+        self._take_turn()
+        if self._parser.buffered or self._state != "open":
+            self._go_on()
+        elif self._holds_input:
+            self._account()
+
+    # The budget.
+
+    def _account(self) -> None:
+        incomplete = self._parser.mid_frame
+        if not incomplete or not self._may_decode:
+            self._frame_since = None
+        elif self._frame_since is None:
+            self._frame_since = self._exchange.clock.seconds()
+        held = self._parser.buffered + self._row.held
+        if held > self._settings.unreserved or self._holds_input:
+            self._holds_input = held > self._settings.unreserved
+            self._exchange.limits.hold_input(self, held, incomplete=incomplete)
+
+    def _steer_reading(self) -> None:
+        wanted = self._state != "open" or self._may_decode or not self._parser.buffered
+        if wanted == self._reading or self._input_ended or self._state == "closed":
+            return
+        self._reading = wanted
+        if wanted:
+            self._transport.resumeProducing()
+        else:
+            self._transport.pauseProducing()
+
+    def _hit(self, limit: str) -> None:
+        self._exchange.limits.hits[limit] += 1
+        self._note(f"has met a limit: {limit}")
+
+    def _note(self, what: str) -> None:
+        self._exchange.notices.note(self._exchange.peer_name(self._address), what)
+
+    # The end.
+
+    def _change(self, happening: Callable[[], None]) -> None:
+        happening()
+        state = self._lifecycle.state()
+        if state != self._state:
+            self._state = state
+            self._takes_requests = state in TAKES_REQUESTS
+            self._state_since = self._exchange.clock.seconds()
+            self._steer_reading()
+        action, self._plan.action = self._plan.action, None
+        if action is not None:
+            _ACTIONS[action](self)
+
+    def _shut_down_output(self) -> None:
+        self._outlet.close()
+        if INegotiated.providedBy(self._transport):  # TLS knows no half-closed connection
+            self._transport.loseConnection()
+        else:
+            self._transport.loseWriteConnection()
+        if self._state == "draining":
+            self._next_look = self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
+
+    def _look_at_drain(self) -> None:
+        self._next_look = None
+        if self._state != "draining" or self._delivery is None:
+            return
+        self._delivery.drained(
+            unacknowledged=self._probe.unacknowledged(), failed=self._probe.failed()
+        )
+        if self._delivery.state == "draining":
+            self._next_look = self._exchange.clock.callLater(DRAIN_POLL, self._look_at_drain)
+        else:
+            self._change(self._lifecycle.drain)
+
+    def _lose_connection(self) -> None:
+        self._outlet.close()
+        self._transport.loseConnection()
+
+    def _abort_connection(self) -> None:
+        self._outlet.lose()
+        self._transport.abortConnection()
+
+
+_ACTIONS: Final = {
+    Action.SHUT_DOWN_OUTPUT: Session._shut_down_output,
+    Action.LOSE_CONNECTION: Session._lose_connection,
+    Action.ABORT_CONNECTION: Session._abort_connection,
+}
+
+
+@frozen
+class _Deadline:
+    """``name`` in :class:`~._limits.LimitSettings`, when it is over, and what then happens."""
+
+    name: str
+    is_over: Callable[[Session, float, float], bool]
+    consequence: Callable[[Session], None]
+
+
+_DEADLINES: Final = (
+    _Deadline(
+        "discard_deadline",
+        lambda it, now, limit: it._state == "discarding" and now - it._state_since > limit,
+        Session.abort,
+    ),
+    _Deadline(
+        "drain_deadline",
+        lambda it, now, limit: it._state == "draining" and now - it._state_since > limit,
+        Session.abort,
+    ),
+    _Deadline(
+        "progress_deadline",
+        lambda it, now, limit: (
+            (it._outlet.unsent > 0 and now - it._outlet.moved_at > limit)
+            or (it._state == "closing" and now - it._state_since > limit)
+        ),
+        Session.abort,
+    ),
+    _Deadline(
+        "frame_deadline",
+        lambda it, now, limit: it._frame_since is not None and now - it._frame_since > limit,
+        Session.evict,
+    ),
+    _Deadline(
+        "idle_deadline",
+        lambda it, now, limit: (
+            it._state == "open"
+            and not (it._row.waiting or it._outlet.watched or it._frame_since is not None)
+            and now - max(it._heard_at, it._outlet.moved_at) > limit
+        ),
+        Session.stop,
+    ),
+)
+
+
+@frozen
+class _Barrier:
+    """A request that is answered when all before it are, and holds up all behind it."""
+
+    place: Place
+    handler: Handler
+    request: v2.Request
+
+
+def _size_of(request: v2.Request) -> int:
+    return len(request.body.content) if isinstance(request.body, v2.SendMessage) else 0
+
+
+def _ignore_cancellation(failure: Failure) -> None:
+    failure.trap(CancelledError)
+
+
+def _give_up(delivery: Delivery | None) -> None:
+    if delivery is not None:
+        delivery.broken()
