@@ -142,21 +142,6 @@ class Envelope:
     content: bytes = field(repr=False)
 
 
-@frozen
-class StoredMessage:
-    """A message that waits in a mailbox, without its content.
-
-    ``sequence`` is the store's own 64-bit key, in order of arrival; ``size`` counts the bytes
-    of the content, which is read in pieces.
-    """
-
-    sequence: int
-    message_id: MessageId
-    sender: ClientId
-    type: int
-    size: int
-
-
 class Refusal(Enum):
     """Why a well-formed request is not carried out. A result, not an error."""
 

@@ -237,7 +237,7 @@ class WrongAnswerTests(LoadTestCase):
     def test_wrong_lists_are_seen(self) -> None:
         """A 2104 whose messages do not fill it exactly is wrong."""
         sender = ClientId(IDS[1])
-        head = v2.waiting_message_head(sender, MessageId(1), 3, 10)
+        head = v2.waiting_message_head(sender.raw, 1, 3, 10)
         answers = {
             "a message that is too long": [v2.waiting_messages_header(30), head, b"12345"],
             "an end inside a head": [v2.waiting_messages_header(45), head, bytes(20)],

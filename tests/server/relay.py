@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from messageu.model import NOBODY, ClientId, Envelope, PublicKey, UserName
 from messageu.server import Limits, LimitSettings, RelayFactory, RelayProtocol
-from messageu.store import IMailboxStore, MemoryStore, Span
+from messageu.store import IMailboxStore, MemoryStore
 from messageu.testing.transport import Faults, HalfCloseableRecorder, Line
 from messageu.wire import NEED_DATA, Parser, v2
 
@@ -102,10 +102,9 @@ class MemoryRelay:
 
     def waiting(self, client_id: ClientId) -> list[bytes]:
         """The contents of what waits for a client; they go on waiting."""
-        lease = _result(self.store.lease(client_id, 10**6, 10**9))
-        contents = _result(self.store.read([Span(m.sequence, size=m.size) for m in lease.messages]))
+        lease = _result(self.store.lease(client_id, 10**6, 10**9, 10**9))
         _result(self.store.release(lease))
-        return list(contents)
+        return [content for *_, content in lease.first.pieces]
 
 
 class TurningLine(Line):

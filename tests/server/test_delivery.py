@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model import ClientId, Envelope, PublicKey, UserName
 from messageu.server._delivery import Delivery
-from messageu.store import Lease, MemoryStore, Span
+from messageu.store import START, Lease, MemoryStore
 
 HORIZON = 100
 
@@ -128,8 +128,10 @@ class TwoFetchers(RuleBasedStateMachine):
 
     def contents(self, lease: Lease) -> frozenset[bytes]:
         """What the messages of a lease say."""
-        spans = [Span(message.sequence, size=message.size) for message in lease.messages]
-        return frozenset(result(self.store.read(spans)))
+        if not lease.count:
+            return frozenset()
+        page = result(self.store.read(lease, START, 10**6))
+        return frozenset(content for *_, content in page.pieces)
 
     @rule()
     def arrive(self) -> None:
@@ -144,7 +146,7 @@ class TwoFetchers(RuleBasedStateMachine):
         """A fetcher asks. If it does so before its last answer is proven, that is given up."""
         if fetcher in self.answers:
             self.answers[fetcher].delivery.broken()
-        lease = result(self.store.lease(self.recipient, most, 10**6))
+        lease = result(self.store.lease(self.recipient, most, 10**6, 1))
         contents = self.contents(lease)
 
         def settle() -> None:
@@ -176,7 +178,7 @@ class TwoFetchers(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         """What was accepted waits, unless it was delivered or has expired; and nothing else."""
-        lease = result(self.store.lease(self.recipient, 10**6, 10**6))
+        lease = result(self.store.lease(self.recipient, 10**6, 10**6, 1))
         waiting = self.contents(lease)
         result(self.store.release(lease))
         assert waiting == self.accepted - self.delivered - self.expired

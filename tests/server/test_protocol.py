@@ -23,6 +23,8 @@ from messageu.store import (
     IMailboxStore,
     Lease,
     MemoryStore,
+    Page,
+    Position,
     StoreError,
     StoreUnavailable,
 )
@@ -447,10 +449,11 @@ class FailingStoreTests(SynchronousTestCase):
         client = relay.dial()
         reads: list[object] = []
         read = MemoryStore.read
+        gone = StoreUnavailable("gone")
 
-        def fail_later(store: MemoryStore, spans: object) -> object:
-            reads.append(spans)
-            return read(store, spans) if len(reads) < 3 else fail(StoreUnavailable("gone"))
+        def fail_later(store: MemoryStore, lease: Lease, start: Position, page: int) -> object:
+            reads.append(start)
+            return read(store, lease, start, page) if len(reads) < 3 else fail(gone)
 
         self.patch(MemoryStore, "read", fail_later)
         client.send(v2.Request(anna, v2.FetchMessages()).encode())
@@ -460,16 +463,22 @@ class FailingStoreTests(SynchronousTestCase):
         self.assertEqual(relay.waiting(anna), [b"x" * 200_000])
 
     def test_truncated_answer(self) -> None:
-        """A store that gives less than it promised breaks the answer off, too."""
-        for short in ([b""], []):
+        """A store that gives less or more than it promised breaks the answer off, too."""
+        for pieces, following in (
+            ([], None),
+            ([], (1, 65_536)),
+            ([(1, bytes(16), 3, 66_000, 65_536, b"x" * 463)], None),
+            ([(1, bytes(16), 3, 66_000, 65_536, b"x" * 465)], None),
+        ):
             relay = MemoryRelay()
             anna = relay.register("anna")
-            relay.send(anna, anna, b"x" * 100)
+            relay.send(anna, anna, b"x" * 66_000)
             client = relay.dial()
-            self.patch(MemoryStore, "read", lambda *_, short=short: succeed(short))
+            page = Page(pieces, following)
+            self.patch(MemoryStore, "read", lambda *_, page=page: succeed(page))
             client.send(v2.Request(anna, v2.FetchMessages()).encode())
             self.assertTrue(client.line.server.closed)
-            self.assertEqual(bytes(client.side.received), b"")
+            self.assertLessEqual(len(client.side.received), 7 + 25 + 65_536)
 
     def test_truncated_directory(self) -> None:
         """So does a directory with fewer clients than it announced."""
@@ -496,7 +505,7 @@ class FailingStoreTests(SynchronousTestCase):
         has it."""
         relay = MemoryRelay()
         anna = relay.register("anna")
-        relay.send(anna, anna)
+        relay.send(anna, anna, bytes(2**17))
         client = relay.dial()
         self.patch(MemoryStore, "read", lambda *_: 1 / 0)
         client.send(v2.Request(anna, v2.FetchMessages()).encode())

@@ -129,9 +129,9 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(self.store.put([Envelope(anna, anna, 3, b"old")]))
 
         def waiting() -> int:
-            lease = self.successResultOf(self.store.lease(anna, 10, 1000))
+            lease = self.successResultOf(self.store.lease(anna, 10, 1000, 1000))
             self.successResultOf(self.store.release(lease))
-            return len(lease.messages)
+            return int(lease.count)
 
         self.reactor.advance(EXPIRY_INTERVAL)
         self.assertEqual(waiting(), 1)

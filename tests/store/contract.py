@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from attrs import define, field
@@ -23,9 +24,9 @@ from messageu.model import (
     UserName,
 )
 from messageu.store import (
+    START,
     IMailboxStore,
     MemoryStore,
-    Span,
     SqliteStore,
     StoreError,
     StoreUnavailable,
@@ -54,6 +55,27 @@ def result_of(deferred):
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]
+
+
+def ids_of(lease):
+    """The ids of the messages on a lease's first page."""
+    return [MessageId(sequence % MESSAGE_ID_LIMIT) for sequence, *_ in lease.first.pieces]
+
+
+def contents_of(pieces):
+    """The contents of messages that are in pieces, or whole; each must be complete."""
+    contents = []
+    left = 0
+    for _, _, _, size, offset, part in pieces:
+        if not offset:
+            assert left == 0
+            contents.append(b"")
+            left = size
+        assert offset == size - left
+        contents[-1] += part
+        left -= len(part)
+    assert left == 0
+    return contents
 
 
 @define
@@ -157,8 +179,8 @@ class StoreContract:
         (outcome,) = self.result(self.store.put([Envelope(sender, recipient, kind, content)]))
         return outcome
 
-    def lease(self, requester, max_messages=MANY, max_bytes=HUGE):
-        return self.result(self.store.lease(requester, max_messages, max_bytes))
+    def lease(self, requester, max_messages=MANY, max_bytes=HUGE, page=HUGE):
+        return self.result(self.store.lease(requester, max_messages, max_bytes, page))
 
     def settle(self, lease):
         return self.result(self.store.settle(lease))
@@ -166,16 +188,22 @@ class StoreContract:
     def release(self, lease):
         return self.result(self.store.release(lease))
 
+    def pages_of(self, lease, page):
+        """What a lease's messages are, read in pages of a size."""
+        start = START
+        while start is not None:
+            read = self.result(self.store.read(lease, start, page))
+            yield read.pieces
+            start = read.next
+
     def contents(self, lease):
-        spans = [Span(message.sequence, size=message.size) for message in lease.messages]
-        return list(self.result(self.store.read(spans)))
+        return contents_of(chain.from_iterable(self.pages_of(lease, HUGE)))
 
     def waiting(self, client_id):
         """The contents of what waits for a client."""
         lease = self.lease(client_id)
-        contents = self.contents(lease)
         self.release(lease)
-        return contents
+        return contents_of(lease.first.pieces)
 
     def two(self):
         return self.register("Alice", 1), self.register("Bob", 2)
@@ -228,7 +256,7 @@ class StoreContract:
         alice = self.register("Alice")
         for deferred in (
             self.store.directory(STRANGER),
-            self.store.lease(STRANGER, 1, 1),
+            self.store.lease(STRANGER, 1, 1, 1),
         ):
             self.assertIs(self.result(deferred), Refusal.UNKNOWN_CLIENT)
         for recipient in (alice, STRANGER):
@@ -285,11 +313,10 @@ class StoreContract:
         alice, bob = self.two()
         message_id = self.put(alice, bob, b"content", kind=255)
         lease = self.lease(bob)
-        (message,) = lease.messages
-        self.assertEqual(
-            (message.message_id, message.sender, message.type, message.size),
-            (message_id, alice, 255, 7),
-        )
+        (piece,) = lease.first.pieces
+        self.assertEqual(piece[1:], (alice.raw, 255, 7, 0, b"content"))
+        self.assertEqual(ids_of(lease), [message_id])
+        self.assertEqual((lease.count, lease.size, lease.first.next), (1, 7, None))
         self.assertEqual(self.contents(lease), [b"content"])
         self.assertEqual(self.waiting(alice), [])
 
@@ -330,17 +357,16 @@ class StoreContract:
         alice, bob = self.two()
         self.put(alice, bob, b"0")
         first = self.lease(bob)
-        again = self.store.lease(bob, MANY, HUGE)
+        again = self.store.lease(bob, MANY, HUGE, HUGE)
         settled = self.store.settle(first)
-        late = self.store.lease(bob, MANY, HUGE)
+        late = self.store.lease(bob, MANY, HUGE, HUGE)
         put = self.store.put([Envelope(alice, bob, 3, b"1")])
-        last = self.store.lease(bob, MANY, HUGE)
+        last = self.store.lease(bob, MANY, HUGE, HUGE)
         self.assertIsNone(self.result(settled))
         second = self.result(again)
-        self.assertEqual(second.messages, first.messages)
-        self.assertEqual(self.result(late).messages, ())
-        (message,) = self.result(last).messages
-        self.assertEqual([message.message_id], self.result(put))
+        self.assertEqual(second.first, first.first)
+        self.assertEqual(self.result(late).count, 0)
+        self.assertEqual(ids_of(self.result(last)), self.result(put))
         self.assertEqual(self.contents(second), [b"0"])
 
     def test_oldest_first(self):
@@ -348,7 +374,7 @@ class StoreContract:
         alice, bob = self.two()
         sent = [self.put((alice, bob)[number % 2], bob, bytes([number])) for number in range(9)]
         lease = self.lease(bob)
-        self.assertEqual([message.message_id for message in lease.messages], sent)
+        self.assertEqual(ids_of(lease), sent)
         self.assertEqual(self.contents(lease), [bytes([number]) for number in range(9)])
 
     def test_ids_are_unique(self):
@@ -368,8 +394,8 @@ class StoreContract:
         ids = [self.put(alice, bob, bytes([number])) for number in range(3)]
         self.assertEqual(ids, [MessageId(MESSAGE_ID_LIMIT - 1), MessageId(0), MessageId(1)])
         lease = self.lease(bob)
-        self.assertEqual([message.message_id for message in lease.messages], ids)
-        self.assertEqual(lease.messages[2].sequence, MESSAGE_ID_LIMIT + 1)
+        self.assertEqual(ids_of(lease), ids)
+        self.assertEqual(lease.first.pieces[2][0], MESSAGE_ID_LIMIT + 1)
         self.assertEqual(self.contents(lease), [b"\0", b"\1", b"\2"])
 
     # Leases
@@ -391,18 +417,20 @@ class StoreContract:
             (1, 0, 1),
         ):
             with self.subTest(max_messages=max_messages, max_bytes=max_bytes):
-                lease = self.lease(bob, max_messages, max_bytes)
-                self.assertEqual(len(lease.messages), listed)
-                self.release(lease)
+                for page in (1, HUGE):
+                    lease = self.lease(bob, max_messages, max_bytes, page)
+                    self.assertEqual((lease.count, len(self.contents(lease))), (listed, listed))
+                    self.assertEqual(sum(map(len, self.contents(lease))), lease.size)
+                    self.release(lease)
 
     def test_empty_mailbox(self):
         """Where nothing waits, a lease is empty, and ending it does nothing."""
         alice = self.register("Alice")
         lease = self.lease(alice)
-        self.assertEqual(lease.messages, ())
+        self.assertEqual((lease.count, lease.size), (0, 0))
+        self.assertEqual((list(lease.first.pieces), lease.first.next), ([], None))
         self.settle(lease)
         self.release(lease)
-        self.assertEqual(self.result(self.store.read([])), [])
 
     def test_settled_is_gone(self):
         """What was settled does not come again, and what was sent meanwhile does."""
@@ -439,7 +467,7 @@ class StoreContract:
         alice, bob = self.two()
         self.put(alice, bob, b"first")
         one, two = self.lease(bob), self.lease(bob)
-        self.assertEqual(one.messages, two.messages)
+        self.assertEqual(one.first, two.first)
         self.assertNotEqual(one.number, two.number)
         self.release(one)
         self.assertEqual(self.contents(two), [b"first"])
@@ -450,7 +478,7 @@ class StoreContract:
         self.put(alice, bob, b"first")
         one, two = self.lease(bob), self.lease(bob)
         self.settle(one)
-        self.assertEqual(self.lease(bob, 1).messages, ())
+        self.assertEqual(self.lease(bob, 1).count, 0)
         self.put(alice, bob, b"second")
         self.assertEqual(self.contents(self.lease(bob, 1)), [b"second"])
         self.assertEqual(self.contents(two), [b"first"])
@@ -486,69 +514,94 @@ class StoreContract:
 
     # Reading
 
-    def test_read_pieces(self):
-        """Contents are read in pieces of any size, as many as were asked for, in their order."""
-        alice, bob = self.two()
-        large = bytes(range(256)) * 1_024
-        self.put(alice, bob, large)
-        self.put(alice, bob, b"small")
-        self.put(alice, bob)
-        one, two, three = (message.sequence for message in self.lease(bob).messages)
-        spans = [
-            Span(two, 1, size=3),
-            Span(one, 65_530, size=70_000),
-            Span(one, size=10),
-            Span(three, size=0),
-            Span(one, size=len(large)),
-            Span(two, size=5),
-            Span(two, size=2),
-            Span(one, len(large) - 1, size=1),
-            Span(one, len(large), size=0),
-        ]
-        self.assertEqual(
-            [bytes(piece) for piece in self.result(self.store.read(spans))],
-            [
-                b"mal",
-                large[65_530:135_530],
-                large[:10],
-                b"",
-                large,
-                b"small",
-                b"sm",
-                large[-1:],
-                b"",
-            ],
-        )
+    SIZES = (0, 1, 65_535, 65_536, 0, 65_537, 3, 131_072, 131_073, 200_000, 7, 0)
 
-    def test_largest_message(self):
-        """A content of 16 MiB and 16 bytes is kept, and read in pieces of 64 KiB."""
+    def send_all_sizes(self):
+        """Messages of one row and of several pieces; who gets them, and what they are."""
         alice, bob = self.two()
-        size, piece = 2**24 + 16, 2**16
-        content = bytes(range(256)) * (2**16) + b"sixteen bytes..."
-        self.put(alice, bob, content)
-        (message,) = self.lease(bob).messages
-        self.assertEqual(message.size, size)
-        read = []
-        for offset in range(0, size, piece):
-            span = Span(message.sequence, offset, size=min(piece, size - offset))
-            read.extend(self.result(self.store.read([span])))
-        self.assertTrue(b"".join(read) == content)
+        sent = []
+        for number, size in enumerate(self.SIZES):
+            sent.append((bytes([number]) + bytes(range(256)) * 1_024)[:size])
+            self.put(alice, bob, sent[-1], kind=number)
+        return bob, sent
 
-    def test_read_what_is_not_there(self):
-        """Reading past the end, or a message that is gone, fails and harms nothing."""
+    def test_pages_of_any_size(self):
+        """Messages are read in pages of any size: the same messages, and no byte twice."""
+        bob, sent = self.send_all_sizes()
+        whole = self.lease(bob).first.pieces
+        self.assertEqual(contents_of(whole), sent)
+        for page in (999, 65_535, 2**16, 65_537, 100_000, 2**18, HUGE):
+            lease = self.lease(bob, page=page)
+            self.assertEqual((lease.count, lease.size), (len(sent), sum(map(len, sent))))
+            pages = list(self.pages_of(lease, page))
+            self.assertEqual(list(lease.first.pieces), list(pages[0]))
+            pieces = list(chain.from_iterable(pages))
+            self.assertEqual(contents_of(pieces), sent)
+            heads = [piece[:4] for piece in pieces if piece[4] == 0]
+            self.assertEqual(heads, [piece[:4] for piece in whole])
+            self.release(lease)
+
+    def test_pages_are_bounded(self):
+        """A page is as large as was asked for at the most, also when contents have no bytes."""
+        bob, _ = self.send_all_sizes()
+        for _ in range(50):
+            self.put(bob, bob)
+        lease = self.lease(bob)
+        for limit in (999, 2**16, 100_000):
+            pages = list(self.pages_of(lease, limit))
+            self.assertTrue(all(sum(len(piece[5]) for piece in page) <= limit for page in pages))
+            self.assertTrue(all(1 <= len(page) <= 1 + limit // 32 for page in pages))
+
+    def test_pages_begin_anywhere(self):
+        """A page can be read again, and by parts of a message's content."""
+        bob, sent = self.send_all_sizes()
+        lease = self.lease(bob)
+        sequence, content = lease.first.pieces[9][0], sent[9]
+        for offset, size in ((0, 10), (65_530, 10), (1, 200_000), (65_536, 65_536), (199_999, 1)):
+            page = self.result(self.store.read(lease, (sequence, offset), size))
+            self.assertEqual(page.pieces[0][3:], (200_000, offset, content[offset:][:size]))
+
+    def test_pages_leave_out_what_was_settled_before(self):
+        """What was settled and is held by another lease is in no page of the next lease."""
+        alice, bob = self.two()
+        for number in range(6):
+            self.put(alice, bob, bytes([number]))
+        first, second = self.lease(bob, 2), self.lease(bob, 4)
+        self.settle(first)
+        third = self.lease(bob, page=1)
+        self.assertEqual((third.count, third.size), (4, 4))
+        self.assertEqual(self.contents(third), [b"\2", b"\3", b"\4", b"\5"])
+        self.assertEqual(self.contents(second), [b"\0", b"\1", b"\2", b"\3"])
+
+    def test_pages_know_nothing_of_what_comes_later(self):
+        """What arrives after a lease was given is not in its pages."""
         alice, bob = self.two()
         self.put(alice, bob, b"first")
-        (message,) = self.lease(bob).messages
-        for span in (
-            Span(message.sequence, size=6),
-            Span(message.sequence, 5, size=1),
-            Span(message.sequence + 1, size=0),
-            Span(message.sequence + 1, 1, size=1),
-        ):
-            with self.subTest(span=span):
-                error = self.assertRaises(StoreError, self.result, self.store.read([span]))
-                self.assertNotIsInstance(error, StoreUnavailable)
-        self.assertEqual(self.waiting(bob), [b"first"])
+        lease = self.lease(bob)
+        self.put(alice, bob, b"second")
+        self.assertEqual(self.contents(lease), [b"first"])
+
+    def test_largest_message(self):
+        """A content of 16 MiB and 16 bytes is kept, and read in pages of 64 KiB."""
+        alice, bob = self.two()
+        content = bytes(range(256)) * (2**16) + b"sixteen bytes..."
+        self.put(alice, bob, content)
+        lease = self.lease(bob, page=2**16)
+        self.assertEqual(lease.size, 2**24 + 16)
+        pages = list(self.pages_of(lease, 2**16))
+        self.assertEqual(len(pages), 257)
+        self.assertTrue(b"".join(piece[5] for (piece,) in pages) == content)
+
+    def test_settled_large_message_is_gone(self):
+        """A message in many pieces goes as any other, and what came with it stays."""
+        bob, sent = self.send_all_sizes()
+        self.settle(self.lease(bob, 9))
+        self.assertEqual(self.waiting(bob), sent[9:])
+        lease = self.lease(bob)
+        self.assertEqual(self.result(self.store.expire(NOON + 1)), 3)
+        self.assertEqual(self.contents(lease), sent[9:])
+        self.release(lease)
+        self.assertEqual(self.waiting(bob), [])
 
     # Expiry
 
@@ -642,8 +695,8 @@ class StoreContract:
             self.store.directory(alice),
             self.store.directory_page(directory, 0, 1),
             self.store.put([Envelope(alice, bob, 3, b"")]),
-            self.store.lease(bob, 1, 1),
-            self.store.read([]),
+            self.store.lease(bob, 1, 1, 1),
+            self.store.read(lease, START, 1),
             self.store.settle(lease),
             self.store.release(lease),
             self.store.expire(NOON),

@@ -48,9 +48,9 @@ class CrashTests(SynchronousTestCase):
             bob = ClientId(output[:16])
             acknowledged = {output[at : at + 4] for at in range(16, len(output), 4)}
             fixture = SqliteFixture(folder=Path(folder))
-            lease = fixture.result(fixture.store.lease(bob, 100 * MANY, HUGE))
+            lease = fixture.result(fixture.store.lease(bob, 100 * MANY, HUGE, HUGE))
             stored = {content for (content,) in fixture.sql("SELECT Content FROM messages")}
             fixture.result(fixture.store.close())
         self.assertGreaterEqual(len(acknowledged), 1_000)
         self.assertLessEqual(acknowledged, stored)
-        self.assertEqual(len(lease.messages), len(stored))
+        self.assertEqual(lease.count, len(stored))

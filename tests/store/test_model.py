@@ -9,11 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model import ClientId, Envelope, ListedClient, PublicKey, Refusal, UserName
-from messageu.store import Span
-from tests.store.contract import MemoryFixture, SqliteFixture
+from messageu.store import START
+from tests.store.contract import HUGE, MemoryFixture, SqliteFixture, contents_of
 
 NAMES = st.sampled_from([UserName(name) for name in (b"Alice", b"ALICE", b"Bob", b"Cid", b"Dan")])
 NUMBERS = st.integers(0, 5)
+PAGES = st.sampled_from((1, 3, 40, HUGE))
 
 
 def id_of(number):
@@ -124,8 +125,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.messages.append(Message(sender, recipient, content, self.fixture.time))
             self.checks.append((deferred, lambda result: None))
 
-    @rule(number=NUMBERS, max_messages=st.integers(1, 4), max_bytes=st.integers(0, 12))
-    def lease(self, number, max_messages, max_bytes):
+    @rule(number=NUMBERS, max_messages=st.integers(1, 4), max_bytes=st.integers(0, 12), page=PAGES)
+    def lease(self, number, max_messages, max_bytes, page):
         requester = self.requester(number)
         listed = []
         room = max_bytes
@@ -143,24 +144,35 @@ class StoreMachine(RuleBasedStateMachine):
                 assert result is Refusal.UNKNOWN_CLIENT
                 return
             self.equal(
-                [(message.sender, message.size) for message in result.messages],
-                [(message.sender, len(message.content)) for message in listed],
+                (result.count, result.size),
+                (len(listed), sum(len(message.content) for message in listed)),
             )
+            for piece, message in zip(result.first.pieces, listed, strict=False):
+                self.equal(piece[1:5], (message.sender.raw, 3, len(message.content), 0))
             self.held.append(Held(result, listed))
 
-        deferred = self.store.lease(requester, max_messages, max_bytes)
+        deferred = self.store.lease(requester, max_messages, max_bytes, page)
         self.checks.append((deferred, check))
 
-    @rule(number=NUMBERS)
-    def read(self, number):
-        if number < len(self.held):
+    @rule(number=NUMBERS, size=PAGES)
+    def read(self, number, size):
+        if number < len(self.held) and self.held[number].messages:
             held = self.held[number]
-            spans = [Span(message.sequence, size=message.size) for message in held.lease.messages]
-            self.expect(self.store.read(spans), [message.content for message in held.messages])
+            contents = [message.content for message in held.messages]
+
+            def check(page):
+                pieces = list(page.pieces)
+                while page.next is not None:
+                    page = self.fixture.result(self.store.read(held.lease, page.next, size))
+                    pieces += page.pieces
+                self.equal(contents_of(pieces), contents)
+
+            self.checks.append((self.store.read(held.lease, START, size), check))
 
     @rule(number=NUMBERS, settled=st.booleans())
     def end(self, number, settled):
         if number < len(self.held):
+            self.run()  # pages are not read in order with the end of their lease
             held = self.held.pop(number)
             self.ended.append(held)
             for message in held.messages:

@@ -8,10 +8,19 @@ from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from messageu.model import MESSAGE_ID_LIMIT, Envelope, MessageId, Refusal, UserName
-from messageu.store import SqliteStore, StoreError, StoreUnavailable, _operations
+from messageu.store import START, SqliteStore, StoreError, StoreUnavailable, _operations, _sqlite
 from messageu.store._sqlite import LAST_SEEN_DELAY
 from messageu.testing.store import POISON
-from tests.store.contract import HUGE, MANY, NOON, STRANGER, SqliteFixture, StoreContract, key
+from tests.store.contract import (
+    HUGE,
+    MANY,
+    NOON,
+    STRANGER,
+    SqliteFixture,
+    StoreContract,
+    ids_of,
+    key,
+)
 
 
 class SqliteStoreTests(StoreContract, SynchronousTestCase):
@@ -56,6 +65,105 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
             sent.append(self.put(alice, bob).number)
         rows = self.sql("SELECT ID, typeof(ID) FROM messages")
         self.assertEqual(rows, [(struct.pack("<I", number), "blob") for number in sent])
+
+    def test_view_shows_large_messages(self):
+        """A content that is kept in pieces is whole in the view, byte for byte."""
+        alice, bob = self.two()
+        contents = [(b"\0a\xff" * 70_000)[:size] for size in (65_536, 65_537, 131_072, 200_000)]
+        for content in contents:
+            self.put(alice, bob, content)
+        self.assertEqual(
+            self.sql("SELECT Content, typeof(Content) FROM messages"),
+            [(content, "blob") for content in contents],
+        )
+
+    # Large messages
+
+    def test_pieces_go_with_their_message(self):
+        """The pieces of a message that is gone are deleted, a few in a transaction."""
+        alice, bob = self.two()
+        for ended in (
+            lambda: self.settle(self.lease(bob)),
+            lambda: self.result(self.store.expire(NOON + 1)),
+        ):
+            for _ in range(2):
+                self.put(alice, bob, bytes(10 * 2**16))
+            self.assertEqual(self.count("mailbox_piece"), 20)
+            commits = self.fixture.engine.commits
+            ended()
+            self.fixture.clock.advance(0)
+            self.assertEqual(self.count("mailbox_piece"), 0)
+            self.assertEqual(self.count("mailbox_rubbish"), 0)
+            self.assertLessEqual(7, self.fixture.engine.commits - commits)
+
+    def test_pieces_stay_while_they_are_leased(self):
+        """No piece is deleted under a lease; they go when the last one ends."""
+        alice, bob = self.two()
+        self.put(alice, bob, bytes(2**18))
+        one, two = self.lease(bob), self.lease(bob)
+        self.settle(one)
+        self.assertEqual(self.contents(two), [bytes(2**18)])
+        self.release(two)
+        self.fixture.clock.advance(0)
+        self.assertEqual(self.count("mailbox_piece"), 0)
+
+    def test_pieces_that_were_left_behind(self):
+        """What was not deleted before the store closed or the disk failed goes later."""
+        alice, bob = self.two()
+        self.put(alice, bob, bytes(2**20))
+        settled = self.store.settle(self.lease(bob))
+        closed = self.store.close()
+        self.result(settled)
+        self.result(closed)
+        self.assertEqual(self.count("messages"), 0)
+        self.assertEqual(self.count("mailbox_piece"), 16)
+        self.store.open()
+        self.put(alice, bob, bytes(2**20))
+        begin = self.fixture.engine.begin
+
+        def fail_later(cursor, writes):
+            # Only the deletion of pieces finds no space.
+            self.fixture.engine.is_full = not self.count("messages")
+            begin(cursor, writes)
+
+        with mock.patch.object(self.fixture.engine, "begin", fail_later):
+            self.settle(self.lease(bob))
+            self.fixture.clock.advance(0)
+        self.fixture.engine.is_full = False
+        self.assertEqual(self.count("mailbox_piece"), 32)
+        self.result(self.store.expire(NOON - 1))
+        self.fixture.clock.advance(0)
+        self.assertEqual(self.count("mailbox_piece"), 0)
+
+    def test_missing_piece(self):
+        """A message of which a piece is missing is not read, and harms nobody else's."""
+        alice, bob = self.two()
+        self.put(alice, bob, bytes(2**18))
+        self.put(alice, alice, b"small")
+        lease = self.lease(bob)
+        self.sql("DELETE FROM mailbox_piece WHERE start = 65536")
+        error = self.assertRaises(StoreError, self.contents, lease)
+        self.assertNotIsInstance(error, StoreUnavailable)
+        self.assertRaises(StoreError, self.lease, bob)
+        self.assertEqual(self.waiting(alice), [b"small"])
+
+    def test_reading_goes_between_commits(self):
+        """A page is read in no transaction of its own, and takes turns with what is written."""
+        alice, bob = self.two()
+        self.put(alice, bob, bytes(2**18))
+        lease = self.lease(bob)
+        order = []
+        for number in range(2):
+            self.store.read(lease, START, 10).addCallback(lambda _, n=number: order.append(n))
+        put = self.store.put([Envelope(alice, bob, 3, b"sent")])
+        put.addCallback(lambda _: order.append("sent"))
+        late = self.store.read(lease, START, 10).addCallback(lambda _: order.append(2))
+        with mock.patch.object(
+            self.fixture.engine, "begin", mock.Mock(wraps=self.fixture.engine.begin)
+        ) as begin:
+            self.result(late)
+        self.assertEqual(order, [0, "sent", 1, 2])
+        self.assertEqual(begin.call_count, 1)
 
     # The time of the last request
 
@@ -196,7 +304,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
             self.store.put([Envelope(alice, bob, kind, bytes([number]))])
             for number, kind in enumerate(kinds)
         ]
-        lease = self.store.lease(bob, MANY, HUGE)
+        lease = self.store.lease(bob, MANY, HUGE, HUGE)
         for number, deferred in enumerate(sent):
             (outcome,) = self.result(deferred)
             if kinds[number] == POISON:
@@ -278,7 +386,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         alice, bob = self.two()
         self.put(alice, bob, b"first")
         self.fixture.engine.failing_commits = 1
-        lost = self.store.lease(bob, MANY, HUGE)
+        lost = self.store.lease(bob, MANY, HUGE, 1)
         put = self.store.put([Envelope(alice, bob, 3, b"second")])
         for deferred in (lost, put):
             self.assertRaises(StoreUnavailable, self.result, deferred)
@@ -305,11 +413,11 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
             self.put(alice, bob, bytes([number]))
         lease = self.lease(bob)
         commits = self.fixture.engine.commits
-        with mock.patch.object(_operations, "DELETION_STEP", 3):
+        with mock.patch.object(_sqlite, "DELETION_STEP", 3):
             settled = self.store.settle(lease)
-            between = self.store.lease(bob, MANY, HUGE)
+            between = self.store.lease(bob, MANY, HUGE, HUGE)
             self.assertIsNone(self.result(settled))
-        self.assertEqual(self.result(between).messages, ())
+        self.assertEqual(self.result(between).count, 0)
         self.assertEqual(self.fixture.engine.commits, commits + 3)
         self.assertEqual(self.count("messages"), 0)
 
@@ -318,7 +426,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         alice, bob = self.two()
         for number in range(7):
             self.put(alice, bob, bytes([number]))
-        with mock.patch.object(_operations, "DELETION_STEP", 3):
+        with mock.patch.object(_sqlite, "DELETION_STEP", 3):
             settled = self.store.settle(self.lease(bob))
             closed = self.store.close()
             self.assertRaises(StoreUnavailable, self.result, settled)
@@ -385,15 +493,15 @@ class ThreadedStoreTests(TestCase):
         ]
         ids = [number for (number,) in (yield gatherResults(sent))]
         self.assertEqual(len(set(ids)), 500)
-        lease = yield self.store.lease(bob, 400, HUGE)
-        self.assertEqual([message.message_id for message in lease.messages], ids[:400])
-        other = yield self.store.lease(bob, 1, HUGE)
+        lease = yield self.store.lease(bob, 400, HUGE, HUGE)
+        self.assertEqual(ids_of(lease), ids[:400])
+        other = yield self.store.lease(bob, 1, HUGE, HUGE)
         yield self.store.settle(lease)
         yield self.store.close()
         self.store.open()
-        rest = yield self.store.lease(bob, MANY, HUGE)
-        self.assertEqual([message.message_id for message in rest.messages], ids[400:])
-        self.assertEqual(other.messages, lease.messages[:1])
+        rest = yield self.store.lease(bob, MANY, HUGE, HUGE)
+        self.assertEqual(ids_of(rest), ids[400:])
+        self.assertEqual(ids_of(other), ids_of(lease)[:1])
 
     @inlineCallbacks
     def test_asked_while_it_closes(self):

@@ -6,15 +6,15 @@ An answer whose pieces cannot be had any more is broken off, never padded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
+from collections.abc import Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from messageu.model import StoredMessage
-from messageu.store import Directory, IMailboxStore, Lease, Span, StoreError
+from messageu.model import MESSAGE_ID_LIMIT
+from messageu.store import Directory, IMailboxStore, Lease, Page, Piece, Position, StoreError
 from messageu.wire import v2
 
 from ._delivery import Delivery
@@ -94,12 +94,12 @@ class MailStream(Stream):
 
     def __init__(self, store: IMailboxStore, lease: Lease, chunk: int) -> None:
         self._store = store
+        self._lease = lease
         self._chunk = chunk
-        self._waiting = deque(lease.messages)
-        self._offset: int | None = None  # None: the head of the first one has not been given
-        self._header = v2.waiting_messages_header(
-            sum(v2.WAITING_HEAD_SIZE + message.size for message in lease.messages)
-        )
+        self._first: Page | None = lease.first
+        self._next: Position | None = lease.first.next
+        self._left = v2.WAITING_HEAD_SIZE * lease.count + lease.size
+        self._header = v2.waiting_messages_header(self._left)
         self.delivery = Delivery(
             settle=lambda: _report(store.settle(lease)),
             give_back=lambda: _report(store.release(lease)),
@@ -107,45 +107,31 @@ class MailStream(Stream):
 
     @property
     def exhausted(self) -> bool:
-        return not self._waiting
+        return self._first is None and self._next is None
 
     async def next_chunk(self) -> bytes:
-        pieces: list[bytes | Span] = [self._header]
-        self._header = b""
-        room = self._chunk
-        while self._waiting and room > 0:
-            message = self._waiting[0]
-            if self._offset is None:
-                pieces.append(_head(message))
-                room -= v2.WAITING_HEAD_SIZE
-                self._offset = 0
-            size = max(0, min(room, message.size - self._offset))
-            if size:
-                pieces.append(Span(message.sequence, self._offset, size=size))
-                room -= size
-            self._offset += size
-            if self._offset == message.size:
-                self._waiting.popleft()
-                self._offset = None
-        return await self._fill_in(pieces)
-
-    async def _fill_in(self, pieces: list[bytes | Span]) -> bytes:
-        spans = [piece for piece in pieces if isinstance(piece, Span)]
-        contents = iter(await self._store.read(spans) if spans else ())
-        filled: list[bytes] = []
-        for piece in pieces:
-            if isinstance(piece, Span):
-                content = next(contents, b"")
-                if len(content) != piece.size:
-                    raise AnswerBroken
-                filled.append(content)
-            else:
-                filled.append(piece)
-        return b"".join(filled)
+        page, self._first = self._first, None
+        if page is None:
+            if self._next is None:
+                raise AnswerBroken
+            page = await self._store.read(self._lease, self._next, self._chunk)
+        self._next = page.next
+        payload = _encode(page.pieces)
+        self._left -= len(payload)
+        if not payload or self._left < 0 or (self._left and page.next is None):
+            raise AnswerBroken
+        header, self._header = self._header, b""
+        return header + payload if header else payload
 
 
-def _head(message: StoredMessage) -> bytes:
-    return v2.waiting_message_head(message.sender, message.message_id, message.type, message.size)
+def _encode(pieces: Sequence[Piece]) -> bytes:
+    encoded: list[bytes] = []
+    for sequence, sender, kind, size, offset, content in pieces:
+        if not offset:
+            number = sequence % MESSAGE_ID_LIMIT
+            encoded.append(v2.waiting_message_head(sender, number, kind, size))
+        encoded.append(content)
+    return encoded[0] if len(encoded) == 1 else b"".join(encoded)
 
 
 def _report(ended: Deferred[None]) -> None:

@@ -17,6 +17,7 @@ from ._intake import Intake, Reply
 from ._limits import Limits
 
 _REFUSED: Final = v2.GeneralError()
+_NOTHING_WAITS: Final = v2.WaitingMessages(())
 
 
 @frozen
@@ -68,10 +69,8 @@ class Postmaster:
             requester,
             settings.answer_messages,
             settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE,
+            settings.chunk,
         )
         if isinstance(lease, Refusal):
             return _REFUSED
-        if not lease.messages:
-            await self.store.release(lease)
-            return v2.WaitingMessages(())
-        return MailStream(self.store, lease, settings.chunk)
+        return MailStream(self.store, lease, settings.chunk) if lease.count else _NOTHING_WAITS

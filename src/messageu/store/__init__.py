@@ -2,12 +2,15 @@
 
 from ._engine import SqliteEngine
 from ._interface import (
+    START,
     Directory,
     DirectoryPage,
     IMailboxStore,
     Lease,
+    Page,
+    Piece,
+    Position,
     PutOutcome,
-    Span,
     StoreError,
     StoreUnavailable,
     StoreUnusable,
@@ -17,6 +20,7 @@ from ._sqlite import SqliteStore
 from ._transactor import ConnectionPool, Engine, connection_pool
 
 __all__ = [
+    "START",
     "ConnectionPool",
     "Directory",
     "DirectoryPage",
@@ -24,8 +28,10 @@ __all__ = [
     "IMailboxStore",
     "Lease",
     "MemoryStore",
+    "Page",
+    "Piece",
+    "Position",
     "PutOutcome",
-    "Span",
     "SqliteEngine",
     "SqliteStore",
     "StoreError",

@@ -1,4 +1,4 @@
-"""What is particular to SQLite: how it is opened, works in transactions, fails, reads a piece."""
+"""What is particular to SQLite: how it is opened, works in transactions, and fails."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from . import _statements as statements
-
 BUSY_TIMEOUT: Final = 0.25
 """Seconds to wait for the lock of somebody who looks into the database."""
-
-SMALL_READ: Final = 64 * 2**10
-"""Bytes up to which a whole content is read by a statement; opening a blob costs more."""
 
 _OUTAGES: Final = frozenset(
     {
@@ -55,6 +50,9 @@ class SqliteEngine:
 
         :raises sqlite3.OperationalError: when SQLite did not do what it was told.
         """
+        # What is deleted is overwritten in pages that are written anyway. Some builds overwrite all
+        # of it, so that to delete mail costs as much as to store it.
+        connection.execute("PRAGMA secure_delete = FAST")
         for pragma, value in (("journal_mode", "wal"), ("synchronous", 2)):
             connection.execute(f"PRAGMA {pragma} = {value}")
             (actual,) = connection.execute(f"PRAGMA {pragma}").fetchone()
@@ -96,21 +94,3 @@ class SqliteEngine:
         """What kind of error it is. Not its text, which can quote what was to be stored."""
         name = getattr(error, "sqlite_errorname", None)
         return type(error).__name__ if name is None else f"{type(error).__name__} {name}"
-
-    def read_piece(
-        self, cursor: sqlite3.Cursor, sequence: int, offset: int, size: int
-    ) -> bytes | None:
-        """A piece of a message's content; None when there is no such piece."""
-        if offset == 0 and size <= SMALL_READ:
-            row = statements.read_whole(cursor, sequence, size)
-            if row is None or row[0] is not None:
-                return None if row is None else row[0]
-        elif not statements.is_there(cursor, sequence):
-            return None
-        with cursor.connection.blobopen(
-            "mailbox_message", "content", sequence, readonly=True
-        ) as blob:
-            if offset + size > len(blob):
-                return None
-            blob.seek(offset)
-            return blob.read(size)

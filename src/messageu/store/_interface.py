@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -16,7 +16,6 @@ from messageu.model import (
     MessageId,
     PublicKey,
     Refusal,
-    StoredMessage,
     UserName,
 )
 
@@ -54,24 +53,44 @@ class DirectoryPage:
     next: int | None
 
 
+Piece: TypeAlias = tuple[int, bytes, int, int, int, bytes]
+"""A message that waits, or a part of it: its sequence, its sender's 16 bytes, its type, the size of
+its content, and of that, from an offset on, these bytes.
+
+The sequence is the store's own 64-bit key, in order of arrival; its low half is the message's id.
+A plain tuple, as it comes from the database: there is one for each message that is fetched."""
+
+Position: TypeAlias = tuple[int, int]
+"""Where a page begins: a message's sequence, and an offset in its content."""
+
+START: Final[Position] = (0, 0)
+"""Where the first page of every lease begins."""
+
+
+@frozen
+class Page:
+    """Some of what a lease has pinned, in order; ``next`` is where the next page begins, None after
+    the last."""
+
+    pieces: Sequence[Piece] = field(repr=False)
+    next: Position | None
+
+
 @frozen
 class Lease:
     """Messages that are on their way to a client, pinned until the lease has ended.
 
+    :ivar requester: whose they are.
     :ivar number: names the lease to the store that gave it.
+    :ivar count: how many messages they are, and ``size`` how many bytes of content.
+    :ivar first: their first page, which may be all.
     """
 
+    requester: ClientId
     number: int
-    messages: tuple[StoredMessage, ...]
-
-
-@frozen
-class Span:
-    """A piece of one message's content, in bytes."""
-
-    sequence: int
-    offset: int = field(default=0)
-    size: int = field(kw_only=True)
+    count: int
+    size: int
+    first: Page
 
 
 PutOutcome: TypeAlias = MessageId | Refusal | StoreError
@@ -84,8 +103,8 @@ class IMailboxStore(Interface):
     What an operation did is on the disk when its Deferred fires. Every Deferred may fail with
     :class:`StoreUnavailable`, or with another :class:`StoreError` when the fault is this operation's
     alone: either way nothing was done. Operations take effect in the order in which they were
-    asked for. Cancelling a Deferred undoes nothing. A ``requester`` that is no client is refused
-    with UNKNOWN_CLIENT; the time of a known one's request is kept.
+    asked for, but for those that read pages. Cancelling a Deferred undoes nothing. A ``requester``
+    that is no client is refused with UNKNOWN_CLIENT; the time of a known one's request is kept.
     """
 
     def open() -> None:
@@ -114,16 +133,23 @@ class IMailboxStore(Interface):
         """Store messages, in order; what became of each. Each is stored, refused or failed by
         itself. Refused: UNKNOWN_CLIENT for its sender, UNKNOWN_RECIPIENT."""
 
-    def lease(requester: ClientId, max_messages: int, max_bytes: int) -> Deferred[Lease | Refusal]:
-        """Pin the oldest of what waits for a client, and list it in order of arrival.
+    def lease(
+        requester: ClientId, max_messages: int, max_bytes: int, page: int
+    ) -> Deferred[Lease | Refusal]:
+        """Pin the oldest of what waits for a client, and give the first of it.
 
         At most so many messages and so many bytes of content, but at least one message if any
-        waits. What another lease holds is listed again; what was settled is not.
+        waits; in a first page for which the same holds as for :meth:`read`. What another lease
+        holds is given again; what was settled is not. A lease of nothing need not be ended.
         """
 
-    def read(spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
-        """Pieces of the contents of leased messages, as many and in the same order. Fails with
-        :class:`StoreError` when one of them is not there, whole."""
+    def read(lease: Lease, start: Position, page: int) -> Deferred[Page]:
+        """Some of a lease's messages, in order of arrival, from START or the ``next`` of the page
+        before: whole messages of at most ``page`` bytes together, or a part of one message.
+
+        Pages are read between other operations, not in the order in which all were asked for.
+        Fails with :class:`StoreError` when the lease has ended, or something is not there.
+        """
 
     def settle(lease: Lease) -> Deferred[None]:
         """End a lease whose messages have arrived. They are deleted; those that another lease

@@ -29,6 +29,10 @@ class LeaseLedger:
         """Whether the message is settled or expired, and only waits for a lease to end."""
         return sequence in self._doomed
 
+    def held(self, number: int) -> Sequence[int]:
+        """The messages of a lease, in the order in which it was granted; none when it has ended."""
+        return self._leases.get(number, ())
+
     def grant(self, sequences: Iterable[int]) -> int:
         """Pin messages under a new lease. The lease's number, which is never given again."""
         number = next(self._numbers)

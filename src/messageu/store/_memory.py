@@ -18,21 +18,24 @@ from messageu.model import (
     MessageId,
     PublicKey,
     Refusal,
-    StoredMessage,
     UserName,
 )
 
 from ._interface import (
+    START,
     Directory,
     DirectoryPage,
     IMailboxStore,
     Lease,
+    Page,
+    Piece,
+    Position,
     PutOutcome,
-    Span,
     StoreError,
     StoreUnavailable,
 )
 from ._leases import LeaseLedger
+from ._pages import fill_page
 from ._sqlite import random_client_id
 
 P = ParamSpec("P")
@@ -140,32 +143,35 @@ class MemoryStore:
         return [self._put(envelope) for envelope in envelopes]
 
     @_operation
-    def lease(self, requester: ClientId, max_messages: int, max_bytes: int) -> Lease | Refusal:
+    def lease(
+        self, requester: ClientId, max_messages: int, max_bytes: int, page: int
+    ) -> Lease | Refusal:
         if requester not in self._clients:
             return Refusal.UNKNOWN_CLIENT
-        messages: list[StoredMessage] = []
+        messages: list[Piece] = []
+        size = 0
         for message in self._waiting(requester):
-            max_bytes -= message.size
-            if messages and (len(messages) >= max_messages or max_bytes < 0):
+            total = size + message[3]
+            if messages and (len(messages) >= max_messages or total > max_bytes):
                 break
+            size = total
             messages.append(message)
-        number = self._leases.grant(message.sequence for message in messages)
-        return Lease(number, tuple(messages))
+        number = self._leases.grant(message[0] for message in messages)
+        return Lease(
+            requester, number, len(messages), size, fill_page(messages, START, page, _no_part)
+        )
 
     @_operation
-    def read(self, spans: Sequence[Span]) -> Sequence[bytes]:
-        pieces: list[bytes] = []
-        for span in spans:
-            message = self._messages.get(span.sequence)
-            end = span.offset + span.size
-            if message is None or end > len(message.envelope.content):
-                raise StoreError("there is no such piece of a message")
-            pieces.append(message.envelope.content[span.offset : end])
-        return pieces
+    def read(self, lease: Lease, start: Position, page: int) -> Page:
+        held = self._leases.held(lease.number)
+        if not held:
+            raise StoreError("the lease has ended")
+        messages = [self._piece(sequence) for sequence in held if sequence >= start[0]]
+        return fill_page(messages, start, page, _no_part)
 
     @_operation
     def settle(self, lease: Lease) -> None:
-        gone, _ = self._leases.settle(lease.number, len(lease.messages))
+        gone, _ = self._leases.settle(lease.number, lease.count)
         self._delete(gone)
 
     @_operation
@@ -189,17 +195,15 @@ class MemoryStore:
         self._messages[self._last_sequence] = _Message(envelope, self._now())
         return _message_id(self._last_sequence)
 
-    def _waiting(self, recipient: ClientId) -> Iterator[StoredMessage]:
+    def _waiting(self, recipient: ClientId) -> Iterator[Piece]:
         for sequence, message in self._messages.items():
-            envelope = message.envelope
-            if envelope.recipient == recipient and not self._leases.is_doomed(sequence):
-                yield StoredMessage(
-                    sequence,
-                    _message_id(sequence),
-                    envelope.sender,
-                    envelope.type,
-                    len(envelope.content),
-                )
+            if message.envelope.recipient == recipient and not self._leases.is_doomed(sequence):
+                yield self._piece(sequence)
+
+    def _piece(self, sequence: int) -> Piece:
+        envelope = self._messages[sequence].envelope
+        content = envelope.content
+        return sequence, envelope.sender.raw, envelope.type, len(content), 0, content
 
     def _delete(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:
@@ -210,3 +214,8 @@ class MemoryStore:
 
 def _message_id(sequence: int) -> MessageId:
     return MessageId(sequence % MESSAGE_ID_LIMIT)
+
+
+def _no_part(sequence: int, offset: int, size: int) -> bytes:
+    """Every content is here, whole."""
+    raise NotImplementedError

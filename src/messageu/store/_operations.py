@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import count
+from itertools import count, takewhile
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from attrs import define, field, frozen
@@ -17,15 +18,23 @@ from messageu.model import (
     MessageId,
     PublicKey,
     Refusal,
-    StoredMessage,
     UserName,
 )
 
 from . import _statements as statements
 from ._caches import SEQUENCES_RESERVED, ClientKeys, LastSeen, Sequences
-from ._engine import SqliteEngine
-from ._interface import Directory, DirectoryPage, Lease, Span, StoreError
+from ._interface import (
+    START,
+    Directory,
+    DirectoryPage,
+    Lease,
+    Page,
+    Piece,
+    Position,
+    StoreError,
+)
 from ._leases import LeaseLedger
+from ._pages import fill_page
 from ._transactor import Operation
 
 if TYPE_CHECKING:
@@ -34,9 +43,13 @@ if TYPE_CHECKING:
 EXPIRY_STEP: Final = 4_096
 """Messages that one transaction lets expire, so that others are not kept waiting."""
 
-
 DELETION_STEP: Final = 256
-"""Messages of a settled lease that one transaction deletes, for the same reason."""
+DELETION_BYTES: Final = 256 * 2**10
+"""What one transaction deletes of a settled lease, for the same reason: as many messages of its
+middle size."""
+
+PIECES_STEP: Final = 4
+"""Pieces of large messages that one transaction deletes."""
 
 
 @define
@@ -44,7 +57,6 @@ class StoreWork:
     """What the operations of one attempt work on; what they learn is kept if it is committed."""
 
     cursor: Cursor
-    engine: SqliteEngine
     leases: LeaseLedger
     last_seen: LastSeen
     _keys: ClientKeys
@@ -89,6 +101,10 @@ class StoreWork:
             self._sequences.add(first + count, first + reserved)
             self._reserved = True
         return first
+
+    def read(self, sequence: int, offset: int, size: int) -> bytes:
+        """A part of a content that is in pieces; less of it when it is not there."""
+        return statements.read_content(self.cursor, sequence, offset, size)
 
     def write_last_seen(self) -> None:
         """Write what was gathered, in this transaction too."""
@@ -171,6 +187,7 @@ class ReadDirectoryPage(StoreOperation):
     """List a piece of a directory."""
 
     name: ClassVar[str] = "directory page"
+    commutes: ClassVar[bool] = True
 
     directory: Directory
     start: int
@@ -268,65 +285,120 @@ class Put(StoreOperation):
 
 @frozen
 class TakeLease(StoreOperation):
-    """List what waits for a client, and pin it."""
+    """Pin what waits for a client, and read the first of it."""
 
     name: ClassVar[str] = "lease"
 
     requester: ClientId
     max_messages: int
     max_bytes: int
+    page: int
     time: float
-
-    def run(self, work: StoreWork) -> Lease | Refusal:
-        recipient = work.requester(self.requester, self.time)
-        if recipient is None:
-            return Refusal.UNKNOWN_CLIENT
-        messages: list[StoredMessage] = []
-        room = self.max_bytes
-        with closing(statements.iterate_waiting(work.cursor, recipient)) as rows:
-            for sequence, sender, kind, size in rows:
-                if work.leases.is_doomed(sequence):
-                    continue
-                room -= size
-                if messages and (len(messages) >= self.max_messages or room < 0):
-                    break
-                message_id = MessageId(sequence % MESSAGE_ID_LIMIT)
-                messages.append(StoredMessage(sequence, message_id, ClientId(sender), kind, size))
-        number = work.leases.grant(message.sequence for message in messages)
-        return Lease(number, tuple(messages))
-
-
-@frozen
-class ReadContent(StoreOperation):
-    """Read pieces of contents."""
-
-    name: ClassVar[str] = "read"
-
-    spans: Sequence[Span]
 
     @property
     def size(self) -> int:
-        return sum(span.size for span in self.spans)
+        return self.page
 
-    def run(self, work: StoreWork) -> Sequence[bytes] | StoreError:
-        pieces: list[bytes] = []
-        for span in self.spans:
-            piece = work.engine.read_piece(work.cursor, span.sequence, span.offset, span.size)
-            if piece is None:
-                return StoreError("there is no such piece of a message")
-            pieces.append(piece)
-        return pieces
+    def run(self, work: StoreWork) -> Lease | Refusal | StoreError:
+        recipient = work.requester(self.requester, self.time)
+        if recipient is None:
+            return Refusal.UNKNOWN_CLIENT
+        listed = _Listing(self.max_messages, self.max_bytes)
+        with closing(statements.iterate_waiting(work.cursor, recipient, 0)) as rows:
+            waiting = (row for row in rows if not work.leases.is_doomed(row[0]))
+            try:
+                first = fill_page(
+                    takewhile(listed.take_piece, waiting), START, self.page, work.read
+                )
+            except StoreError as error:
+                return error
+        if first.next is not None and not listed.full:
+            # What is not given yet is listed without reading its content.
+            with closing(
+                statements.iterate_sizes(work.cursor, recipient, listed.sequences[-1] + 1)
+            ) as sizes:
+                for sequence, size in sizes:
+                    if not work.leases.is_doomed(sequence) and not listed.take(sequence, size):
+                        break
+        number = work.leases.grant(listed.sequences)
+        return Lease(self.requester, number, len(listed.sequences), listed.size, first)
+
+
+@define
+class _Listing:
+    """The messages of a lease to come, within its limits."""
+
+    max_messages: int
+    max_bytes: int
+    sequences: list[int] = field(factory=list)
+    size: int = 0
+    full: bool = False
+
+    def take_piece(self, piece: Piece) -> bool:
+        return self.take(piece[0], piece[3])
+
+    def take(self, sequence: int, size: int) -> bool:
+        """Take one more message; whether it has a place."""
+        size += self.size
+        if self.sequences and (len(self.sequences) >= self.max_messages or size > self.max_bytes):
+            self.full = True
+            return False
+        self.sequences.append(sequence)
+        self.size = size
+        return True
+
+
+@frozen
+class ReadPage(StoreOperation):
+    """Read some of what a lease has pinned."""
+
+    name: ClassVar[str] = "read"
+    commutes: ClassVar[bool] = True
+
+    lease: Lease
+    start: Position
+    page: int
+
+    def run(self, work: StoreWork) -> Page | StoreError:
+        recipient = work.key_of(self.lease.requester)
+        held = work.leases.held(self.lease.number)
+        if recipient is None or not held:
+            return StoreError("the lease has ended")
+        waiting = iter(held[bisect_left(held, self.start[0]) :])
+        with closing(statements.iterate_waiting(work.cursor, recipient, self.start[0])) as rows:
+            try:
+                return fill_page(_only(waiting, rows), self.start, self.page, work.read)
+            except StoreError as error:
+                return error
+
+
+def _only(sequences: Iterator[int], rows: Iterator[Piece]) -> Iterator[Piece]:
+    """The rows of these messages; others between them were settled before, and do not count.
+
+    :raises StoreError: when one is not there.
+    """
+    for sequence in sequences:
+        row = next(rows, None)
+        while row is not None and row[0] < sequence:
+            row = next(rows, None)
+        if row is None or row[0] != sequence:
+            raise StoreError("there is no such message")
+        yield row
 
 
 @frozen
 class EndOfLease(StoreOperation):
-    """What the two ways in which a lease can end have in common."""
+    """What the two ways in which a lease can end have in common.
+
+    :ivar large: whether some of its messages may be in pieces.
+    """
 
     writes: ClassVar[bool] = True
     essential: ClassVar[bool] = True
 
     leases: LeaseLedger = field(repr=False)
     number: int
+    large: bool
 
     def give_up(self) -> None:
         # What could not be deleted waits again, rather than stay pinned for ever.
@@ -340,9 +412,11 @@ class SettleLease(EndOfLease):
 
     name: ClassVar[str] = "settling of a lease"
 
+    limit: int
+
     def run(self, work: StoreWork) -> bool:
-        gone, more = work.leases.settle(self.number, DELETION_STEP)
-        statements.delete_messages(work.cursor, gone)
+        gone, more = work.leases.settle(self.number, self.limit)
+        statements.delete_messages(work.cursor, gone, large=self.large)
         return more
 
 
@@ -353,7 +427,8 @@ class ReleaseLease(EndOfLease):
     name: ClassVar[str] = "release of a lease"
 
     def run(self, work: StoreWork) -> None:
-        statements.delete_messages(work.cursor, work.leases.release(self.number))
+        gone = work.leases.release(self.number)
+        statements.delete_messages(work.cursor, gone, large=self.large)
 
 
 @frozen
@@ -367,7 +442,7 @@ class EndAllLeases(StoreOperation):
     leases: LeaseLedger = field(repr=False)
 
     def run(self, work: StoreWork) -> None:
-        statements.delete_messages(work.cursor, work.leases.release_all())
+        statements.delete_messages(work.cursor, work.leases.release_all(), large=True)
 
     def give_up(self) -> None:
         self.leases.release_all()
@@ -387,8 +462,31 @@ class Expire(StoreOperation):
     def run(self, work: StoreWork) -> tuple[int, tuple[float, int] | None]:
         rows = statements.list_stored_before(work.cursor, self.before, self.after, EXPIRY_STEP)
         gone, count = work.leases.expire(sequence for _, sequence in rows)
-        statements.delete_messages(work.cursor, gone)
+        statements.delete_messages(work.cursor, gone, large=True)
         return count, rows[-1] if len(rows) == EXPIRY_STEP else None
+
+
+@frozen
+class FindRubbish(StoreOperation):
+    """Find a message that is gone and whose pieces are not."""
+
+    name: ClassVar[str] = "look for rubbish"
+
+    def run(self, work: StoreWork) -> int | None:
+        return statements.find_rubbish(work.cursor)
+
+
+@frozen
+class DeletePieces(StoreOperation):
+    """Delete some pieces of a message that is gone: whether there are more."""
+
+    name: ClassVar[str] = "deletion of pieces"
+    writes: ClassVar[bool] = True
+
+    message: int
+
+    def run(self, work: StoreWork) -> bool:
+        return statements.delete_pieces(work.cursor, self.message, PIECES_STEP)
 
 
 @frozen

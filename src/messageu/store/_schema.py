@@ -17,7 +17,9 @@ COMPAT_VERSION: Final = 1
 FOREIGN_VERSION: Final = 0
 """The tables of another server, which are taken over as if they were an older schema."""
 
-TABLES: Final = frozenset({"mailbox_meta", "mailbox_client", "mailbox_message"})
+TABLES: Final = frozenset(
+    {"mailbox_meta", "mailbox_client", "mailbox_message", "mailbox_piece", "mailbox_rubbish"}
+)
 """The tables without which nothing works."""
 
 _TABLES: Final = (
@@ -38,6 +40,7 @@ _TABLES: Final = (
     )
     """,
     # The sender is an id, not a key: another server's messages may come from nobody we know.
+    # The content of a large message is in pieces, so many bytes, and none of it here (ADR 5).
     """
     CREATE TABLE mailbox_message (
         sequence INTEGER PRIMARY KEY,
@@ -45,7 +48,23 @@ _TABLES: Final = (
         sender BLOB NOT NULL,
         type INTEGER NOT NULL,
         stored_at REAL NOT NULL,
-        content BLOB NOT NULL
+        content BLOB NOT NULL,
+        in_pieces INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    # ``start`` is where in its message's content a piece begins.
+    """
+    CREATE TABLE mailbox_piece (
+        message INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        UNIQUE (message, start)
+    )
+    """,
+    # Messages that are gone, and whose pieces are not yet.
+    """
+    CREATE TABLE mailbox_rubbish (
+        message INTEGER PRIMARY KEY
     )
     """,
     "CREATE INDEX mailbox_message_recipient ON mailbox_message (recipient)",
@@ -71,6 +90,20 @@ _LITTLE_ENDIAN: Final = "CAST({} AS BLOB)".format(
     )
 )
 
+# Pieces are joined one by one, as group_concat() of older versions ends at a NUL.
+_CONTENT: Final = """
+    CASE in_pieces WHEN 0 THEN content ELSE (
+        WITH RECURSIVE joined (size, content) AS (
+            VALUES (0, x'')
+            UNION ALL
+            SELECT joined.size + length(piece.content), joined.content || piece.content
+            FROM joined JOIN mailbox_piece AS piece
+            ON piece.message = sequence AND piece.start = joined.size
+        )
+        SELECT CAST(joined.content AS BLOB) FROM joined WHERE joined.size = in_pieces
+    ) END
+"""
+
 _VIEWS: Final = (
     """
     CREATE VIEW clients (ID, UserName, PublicKey, LastSeen) AS
@@ -80,7 +113,7 @@ _VIEWS: Final = (
     f"""
     CREATE VIEW messages (ID, ToClient, FromClient, Type, Content) AS
     WITH octets (every) AS (SELECT x'{bytes(range(256)).hex()}')
-    SELECT {_LITTLE_ENDIAN}, mailbox_client.id, sender, type, content
+    SELECT {_LITTLE_ENDIAN}, mailbox_client.id, sender, type, {_CONTENT}
     FROM octets CROSS JOIN mailbox_message JOIN mailbox_client ON key = recipient
     """,  # noqa: S608 - made of constants
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
@@ -21,20 +21,26 @@ from ._interface import (
     DirectoryPage,
     IMailboxStore,
     Lease,
+    Page,
+    Position,
     PutOutcome,
-    Span,
+    StoreError,
     StoreUnavailable,
 )
 from ._leases import LeaseLedger
 from ._opening import DatabaseLock, open_database
 from ._operations import (
+    DELETION_BYTES,
+    DELETION_STEP,
+    DeletePieces,
     EndAllLeases,
     Expire,
     FindPublicKey,
+    FindRubbish,
     ListClients,
     Put,
-    ReadContent,
     ReadDirectoryPage,
+    ReadPage,
     Register,
     ReleaseLease,
     SettleLease,
@@ -43,6 +49,7 @@ from ._operations import (
     TakeLease,
     WriteLastSeen,
 )
+from ._statements import PIECE_SIZE
 from ._transactor import ConnectionPool, Engine, Transactor, connection_pool
 
 if TYPE_CHECKING:
@@ -55,6 +62,11 @@ LAST_SEEN_DELAY: Final = 60.0
 def random_client_id() -> ClientId:
     """A new random UUID."""
     return ClientId(uuid4().bytes)
+
+
+def _has_large(lease: Lease) -> bool:
+    """Whether some of its messages may be in pieces."""
+    return lease.size > PIECE_SIZE
 
 
 @frozen
@@ -106,6 +118,9 @@ class SqliteStore:
         self._held: _Held | None = None
         self._timer: IDelayedCall | None = None
         self._closing: Deferred[None] = succeed(None)
+        # What nobody waits for is done one after another.
+        self._housekeeping = DeferredLock()
+        self._clearing = False
 
     def open(self) -> None:
         # On a connection of its own: no thread is started before all is well.
@@ -151,30 +166,38 @@ class SqliteStore:
         return self._submit(Put(envelopes, self._now()))
 
     def lease(
-        self, requester: ClientId, max_messages: int, max_bytes: int
+        self, requester: ClientId, max_messages: int, max_bytes: int, page: int
     ) -> Deferred[Lease | Refusal]:
-        return self._submit(TakeLease(requester, max_messages, max_bytes, self._now()))
+        return self._submit(TakeLease(requester, max_messages, max_bytes, page, self._now()))
 
-    def read(self, spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
-        return self._submit(ReadContent(spans))
+    def read(self, lease: Lease, start: Position, page: int) -> Deferred[Page]:
+        return self._submit(ReadPage(lease, start, page))
 
     def settle(self, lease: Lease) -> Deferred[None]:
-        if not lease.messages:
+        if not lease.count:
             return succeed(None)
         # Its first step is in line before anything that is asked for later.
         return Deferred.fromCoroutine(self._settle(lease))
 
     def release(self, lease: Lease) -> Deferred[None]:
-        if not lease.messages:
+        if not lease.count:
             return succeed(None)
-        return self._submit(ReleaseLease(self._leases, lease.number))
+        large = _has_large(lease)
+        released = self._submit(ReleaseLease(self._leases, lease.number, large))
+        return released.addCallback(lambda _: self._clear_rubbish()) if large else released
 
     def expire(self, before: float) -> Deferred[int]:
         return Deferred.fromCoroutine(self._expire(before))
 
     async def _settle(self, lease: Lease) -> None:
-        while await self._submit(SettleLease(self._leases, lease.number)):
-            pass
+        large = _has_large(lease)
+        step = min(DELETION_STEP, max(1, DELETION_BYTES * lease.count // max(1, lease.size)))
+        settle = SettleLease(self._leases, lease.number, large, step)
+        more = await self._submit(settle)
+        while more:
+            more = await self._housekeeping.run(self._submit, settle)
+        if large:
+            self._clear_rubbish()
 
     async def _expire(self, before: float) -> int:
         total = 0
@@ -188,7 +211,22 @@ class SqliteStore:
                 # What is gone is gone; the next call goes on.
                 break
             total += count
+        self._clear_rubbish()
         return total
+
+    def _clear_rubbish(self) -> None:
+        """Delete the pieces of messages that are gone, a few at a time; what fails goes later."""
+        if not self._clearing:
+            self._clearing = True
+            cleared = Deferred.fromCoroutine(self._delete_pieces())
+            cleared.addErrback(lambda failure: failure.trap(StoreError))
+            cleared.addCallback(lambda _: setattr(self, "_clearing", False))
+
+    async def _delete_pieces(self) -> None:
+        while (message := await self._submit(FindRubbish())) is not None:
+            more = True
+            while more:
+                more = await self._housekeeping.run(self._submit, DeletePieces(message))
 
     def _submit(self, operation: StoreOperation) -> Deferred[Any]:
         if self._held is None:
@@ -200,9 +238,7 @@ class SqliteStore:
         return self._held.transactor.submit(operation)
 
     def _new_work(self, cursor: Cursor) -> StoreWork:
-        return StoreWork(
-            cursor, self._engine, self._leases, self._last_seen, self._keys, self._sequences
-        )
+        return StoreWork(cursor, self._leases, self._last_seen, self._keys, self._sequences)
 
     def _riders(self) -> Sequence[StoreOperation]:
         return (WriteLastSeen(),) if self._last_seen.is_due() else ()

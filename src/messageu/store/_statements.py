@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
+
+    from ._interface import Piece
 
 _LAST_SEQUENCE: Final = "last_sequence"
 
@@ -17,6 +20,9 @@ _ADD_MESSAGE: Final = (
 )
 _ROW: Final = "(?, ?, ?, ?, ?, ?)"
 _ROWS_A_STATEMENT: Final = (256, 64, 16, 4, 1)
+
+PIECE_SIZE: Final = 64 * 2**10
+"""Bytes of content up to which a message is one row; larger ones are in pieces of this size."""
 
 
 def find_client(cursor: Cursor, client_id: bytes) -> int | None:
@@ -90,51 +96,113 @@ def add_messages(cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, floa
     Many rows a statement: each statement is one wait for the interpreter's lock, for which the
     reactor's thread waits as well.
     """
+    small = [row for row in rows if len(row[5]) <= PIECE_SIZE]
+    if len(small) < len(rows):
+        for row in rows:
+            if len(row[5]) > PIECE_SIZE:
+                _add_large_message(cursor, row)
     start = 0
     for size in _ROWS_A_STATEMENT:
         statement = f"{_ADD_MESSAGE}{_ROW}{f', {_ROW}' * (size - 1)}"
-        while len(rows) - start >= size:
-            cursor.execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
+        while len(small) - start >= size:
+            cursor.execute(statement, tuple(chain.from_iterable(small[start : start + size])))
             start += size
 
 
-def iterate_waiting(
-    cursor: Cursor, recipient: int
-) -> Generator[tuple[int, bytes, int, int], None, None]:
-    """Sequence, sender's id, type and size of what waits for a client, the oldest first.
+def _add_large_message(cursor: Cursor, row: tuple[int, int, bytes, int, float, bytes]) -> None:
+    """Insert a message in pieces, of which only one at a time is copied."""
+    *head, content = row
+    cursor.execute(
+        "INSERT INTO mailbox_message"
+        " (sequence, recipient, sender, type, stored_at, content, in_pieces)"
+        " VALUES (?, ?, ?, ?, ?, x'', ?)",
+        (*head, len(content)),
+    )
+    with memoryview(content) as view:
+        for start in range(0, len(content), PIECE_SIZE):
+            cursor.execute(
+                "INSERT INTO mailbox_piece (message, start, content) VALUES (?, ?, ?)",
+                (row[0], start, view[start : start + PIECE_SIZE]),
+            )
+
+
+def iterate_waiting(cursor: Cursor, recipient: int, first: int) -> Generator[Piece, None, None]:
+    """What waits for a client from a sequence on, the oldest first; without what is in pieces."""
+    with closing(cursor.connection.cursor()) as rows:
+        yield from rows.execute(
+            "SELECT sequence, sender, type, length(content) + in_pieces, 0, content"
+            " FROM mailbox_message WHERE recipient = ? AND sequence >= ? ORDER BY sequence",
+            (recipient, first),
+        )
+
+
+def iterate_sizes(
+    cursor: Cursor, recipient: int, first: int
+) -> Generator[tuple[int, int], None, None]:
+    """Sequences and sizes of what waits for a client from a sequence on, the oldest first.
 
     The content is not read: SQLite takes a blob's length from the head of its row.
     """
     with closing(cursor.connection.cursor()) as rows:
         yield from rows.execute(
-            "SELECT sequence, sender, type, length(content) FROM mailbox_message"
-            " WHERE recipient = ? ORDER BY sequence",
-            (recipient,),
+            "SELECT sequence, length(content) + in_pieces FROM mailbox_message"
+            " WHERE recipient = ? AND sequence >= ? ORDER BY sequence",
+            (recipient, first),
         )
 
 
-def read_whole(cursor: Cursor, sequence: int, size: int) -> tuple[bytes | None] | None:
-    """The content of a message of this size, in a row; None in the row for a message of another
-    size; no row for no message."""
-    row: Any = cursor.execute(
-        "SELECT CASE length(content) WHEN ? THEN content END FROM mailbox_message"
-        " WHERE sequence = ?",
-        (size, sequence),
-    ).fetchone()
-    return row  # type: ignore[no-any-return]
-
-
-def is_there(cursor: Cursor, sequence: int) -> bool:
-    """Whether a message has not been deleted."""
-    rows = cursor.execute("SELECT 1 FROM mailbox_message WHERE sequence = ?", (sequence,))
-    return rows.fetchone() is not None
-
-
-def delete_messages(cursor: Cursor, sequences: Iterable[int]) -> None:
-    """Delete messages for good."""
-    cursor.executemany(
-        "DELETE FROM mailbox_message WHERE sequence = ?", ((number,) for number in sequences)
+def read_content(cursor: Cursor, sequence: int, offset: int, size: int) -> bytes:
+    """So much of a content that is in pieces; less when it is not there."""
+    rows = cursor.execute(
+        "SELECT start, content FROM mailbox_piece WHERE message = ?1 AND start < ?3 AND start >="
+        " (SELECT max(start) FROM mailbox_piece WHERE message = ?1 AND start <= ?2)"
+        " ORDER BY start",
+        (sequence, offset, offset + size),
     )
+    parts: list[bytes] = [
+        content[max(0, offset - start) : offset + size - start] for start, content in rows
+    ]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def delete_messages(cursor: Cursor, sequences: Sequence[int], *, large: bool) -> None:
+    """Delete messages for good. The pieces of large ones are to be deleted, after that.
+
+    :param large: whether some may be in pieces.
+    """
+    if not sequences:
+        return
+    listed = json.dumps(sequences)
+    if large:
+        cursor.execute(
+            "INSERT INTO mailbox_rubbish (message) SELECT sequence FROM mailbox_message"
+            " WHERE sequence IN (SELECT value FROM json_each(?)) AND in_pieces > 0",
+            (listed,),
+        )
+    # All in one statement, for the same reason as above.
+    cursor.execute(
+        "DELETE FROM mailbox_message WHERE sequence IN (SELECT value FROM json_each(?))",
+        (listed,),
+    )
+
+
+def find_rubbish(cursor: Cursor) -> int | None:
+    """A message that is gone, and whose pieces may not be."""
+    row = cursor.execute("SELECT message FROM mailbox_rubbish LIMIT 1").fetchone()
+    return None if row is None else int(row[0])
+
+
+def delete_pieces(cursor: Cursor, message: int, limit: int) -> bool:
+    """Delete so many pieces of a message that is gone: whether there may be more."""
+    cursor.execute(
+        "DELETE FROM mailbox_piece WHERE rowid IN"
+        " (SELECT rowid FROM mailbox_piece WHERE message = ? LIMIT ?)",
+        (message, limit),
+    )
+    if cursor.rowcount == limit:
+        return True
+    cursor.execute("DELETE FROM mailbox_rubbish WHERE message = ?", (message,))
+    return False
 
 
 def list_stored_before(

@@ -54,11 +54,14 @@ class Operation(Generic[W]):
     :cvar name: how logs call it.
     :cvar writes: whether it may change the database.
     :cvar essential: taken even when too many operations wait.
+    :cvar commutes: whether it only reads, what no other operation changes: it is done by itself
+        between two transactions, so that it takes turns with what waits for a commit.
     """
 
     name: ClassVar[str]
     writes: ClassVar[bool] = False
     essential: ClassVar[bool] = False
+    commutes: ClassVar[bool] = False
 
     @property
     def count(self) -> int:
@@ -164,6 +167,8 @@ class Transactor(Generic[W]):
         self._new_work = new_work
         self._riders = riders
         self._pending: deque[_Submission] = deque()
+        self._readers: deque[_Submission] = deque()
+        self._has_read = False
         self._taking = Lock()
         self._calls = 0
         self._closed: Deferred[None] | None = None
@@ -176,10 +181,11 @@ class Transactor(Generic[W]):
         """
         if self._closed is not None:
             return fail(StoreUnavailable("the store is closed"))
-        if len(self._pending) >= PENDING_LIMIT and not operation.essential:
+        waiting = self._readers if operation.commutes else self._pending
+        if len(waiting) >= PENDING_LIMIT and not operation.essential:
             return fail(StoreUnavailable("the store is overloaded"))
         deferred: Deferred[Any] = Deferred()
-        self._pending.append(_Submission(operation, deferred))
+        waiting.append(_Submission(operation, deferred))
         self._call()
         return deferred
 
@@ -190,7 +196,7 @@ class Transactor(Generic[W]):
         return self._closed
 
     def _call(self) -> None:
-        if self._pending and self._calls < CALLS:
+        if (self._pending or self._readers) and self._calls < CALLS:
             self._calls += 1
             done = self._pool.runWithConnection(self._run)
             done.addCallbacks(self._finish, self._fail)
@@ -216,7 +222,7 @@ class Transactor(Generic[W]):
         self._fire_if_closed()
 
     def _fire_if_closed(self) -> None:
-        idle = not (self._calls or self._pending)
+        idle = not (self._calls or self._pending or self._readers)
         if self._closed is not None and idle and not self._closed.called:
             self._closed.callback(None)
 
@@ -224,6 +230,9 @@ class Transactor(Generic[W]):
         batch: list[_Submission] = []
         places, room = BATCH_OPERATIONS, BATCH_BYTES
         with self._taking:
+            self._has_read = bool(self._readers) and not (self._pending and self._has_read)
+            if self._has_read:
+                return [self._readers.popleft()]
             while self._pending:
                 operation = self._pending[0].operation
                 places -= operation.count
@@ -252,6 +261,8 @@ class Transactor(Generic[W]):
         return batch, outcome
 
     def _run_batch(self, cursor: Cursor, batch: Sequence[Operation[W]]) -> _Outcome:
+        if batch[0].commutes:
+            return self._read(cursor, batch[0])
         try:
             return self._attempt(cursor, batch, self._run_groups)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has an owner
@@ -261,6 +272,19 @@ class Transactor(Generic[W]):
             return self._attempt(cursor, batch, self._run_singly)
         except Exception as error:  # noqa: BLE001
             return self._outage(batch, error)
+
+    def _read(self, cursor: Cursor, operation: Operation[W]) -> _Outcome:
+        """One that commutes, without a transaction of its own: that need not begin and end."""
+        try:
+            self._engine.rollback(cursor)
+            work = self._new_work(cursor)
+            return _Outcome([operation.run(work)], [work])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has an owner
+            if self._is_outage(error):
+                return self._outage([operation], error)
+            return _Outcome(
+                [_failed(operation)], errors=[(operation.name, self._engine.describe(error))]
+            )
 
     def _attempt(
         self, cursor: Cursor, batch: Sequence[Operation[W]], run: Callable[..., _Outcome]
@@ -311,8 +335,7 @@ class Transactor(Generic[W]):
             if self._is_outage(error):
                 raise
             self._engine.rollback_to_savepoint(cursor)
-            # Without the cause: its text may hold what the operation carried.
-            result = StoreError(f"the operation {part.name} failed")
+            result = _failed(part)
             errors.append((part.name, self._engine.describe(error)))
         else:
             works.append(work)
@@ -332,6 +355,11 @@ class Transactor(Generic[W]):
         text = str(error) if isinstance(error, _CommitFailed) else self._engine.describe(error)
         unavailable = StoreUnavailable("the store cannot be written now")
         return _Outcome([unavailable] * len(batch), errors=[("transaction", text)])
+
+
+def _failed(operation: Operation[Any]) -> StoreError:
+    # Without the cause: its text may hold what the operation carried.
+    return StoreError(f"the operation {operation.name} failed")
 
 
 def _rider(operation: Operation[Any]) -> _Submission:

@@ -15,8 +15,9 @@ from messageu.store import (
     DirectoryPage,
     IMailboxStore,
     Lease,
+    Page,
+    Position,
     PutOutcome,
-    Span,
     SqliteEngine,
     StoreError,
     StoreUnavailable,
@@ -120,12 +121,12 @@ class FaultyStore:
         return self._call("put", envelopes)
 
     def lease(
-        self, requester: ClientId, max_messages: int, max_bytes: int
+        self, requester: ClientId, max_messages: int, max_bytes: int, page: int
     ) -> Deferred[Lease | Refusal]:
-        return self._call("lease", requester, max_messages, max_bytes)
+        return self._call("lease", requester, max_messages, max_bytes, page)
 
-    def read(self, spans: Sequence[Span]) -> Deferred[Sequence[bytes]]:
-        return self._call("read", spans)
+    def read(self, lease: Lease, start: Position, page: int) -> Deferred[Page]:
+        return self._call("read", lease, start, page)
 
     def settle(self, lease: Lease) -> Deferred[None]:
         return self._end("settle", lease)

@@ -352,7 +352,9 @@ def _broken_messages(draw: st.DrawFn) -> Sample[v2.ResponseEvent]:
     else:
         left = draw(contents())
         claimed = draw(st.integers(len(left) + 1, 2 * CONTENT_LIMIT) | st.just(_SIZE_LIMIT))
-        head = v2.waiting_message_head(draw(client_ids()), draw(message_ids()), 3, claimed)
+        head = v2.waiting_message_head(
+            draw(client_ids()).raw, draw(message_ids()).number, 3, claimed
+        )
         rest = head + left
     header = v2.waiting_messages_header(len(items) + len(rest))
     return Sample(header + items + rest, (*whole, Verdict.FATAL))

@@ -88,7 +88,9 @@ class RoundTripTests(SynchronousTestCase):
     def test_pieces_of_waiting_messages(self, message):
         """Waiting messages that are encoded a piece at a time are the same as the whole."""
         size = len(message.content)
-        head = waiting_message_head(message.sender, message.message_id, message.type, size)
+        head = waiting_message_head(
+            message.sender.raw, message.message_id.number, message.type, size
+        )
         self.assertEqual(len(head), WAITING_HEAD_SIZE)
         self.assertEqual(
             waiting_messages_header(WAITING_HEAD_SIZE + size) + head + message.content,
@@ -205,7 +207,7 @@ class EncodeTests(SynchronousTestCase):
         self.assertRaises(LocalProtocolError, clients_list_header, 2**32 // 271 + 1)
         self.assertEqual(len(waiting_messages_header(2**32 - 1)), 7)
         self.assertRaises(LocalProtocolError, waiting_messages_header, 2**32)
-        self.assertRaises(LocalProtocolError, waiting_message_head, BOB, MessageId(1), 3, 2**32)
+        self.assertRaises(LocalProtocolError, waiting_message_head, BOB.raw, 1, 3, 2**32)
 
     def test_types_that_are_no_byte(self):
         """A message type of more than a byte cannot be sent."""

@@ -7,6 +7,7 @@ short, whole (``ClientsList``, ``WaitingMessages``); they are always decoded ite
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
@@ -15,6 +16,7 @@ from attrs import field, frozen
 from messageu.model import CLIENT_ID_SIZE, ClientId, ListedClient, MessageId, PublicKey
 
 from .._codec import Segment
+from .._errors import LocalProtocolError
 from . import _fields as fields
 
 
@@ -163,7 +165,10 @@ class WaitingMessages:
         for message in self.messages:
             pieces.append(
                 waiting_message_head(
-                    message.sender, message.message_id, message.type, len(message.content)
+                    message.sender.raw,
+                    message.message_id.number,
+                    message.type,
+                    len(message.content),
                 )
             )
             pieces.append(message.content)
@@ -196,11 +201,17 @@ def waiting_messages_header(payload_size: int) -> bytes:
     return _header(ResponseCode.WAITING_MESSAGES, payload_size)
 
 
-def waiting_message_head(sender: ClientId, message_id: MessageId, kind: int, size: int) -> bytes:
-    """What stands before the ``size`` bytes of a message's content in a 2104: 25 bytes."""
-    return fields.WAITING_HEAD.pack(
-        sender.raw, message_id.number, fields.checked_type(kind), fields.checked_payload_size(size)
-    )
+def waiting_message_head(sender: bytes, number: int, kind: int, size: int) -> bytes:
+    """What stands before the ``size`` bytes of a message's content in a 2104: 25 bytes.
+
+    It takes no value objects: there is one for each message that is fetched.
+
+    :raises LocalProtocolError: when a number does not fit into its field.
+    """
+    try:
+        return fields.WAITING_HEAD.pack(sender, number, kind, size)
+    except struct.error as error:
+        raise LocalProtocolError(f"a field of a message's head does not fit: {error}") from None
 
 
 RESPONSES: Final[dict[int, type[Registered | PublicKeyOf | Stored]]] = {
