@@ -111,5 +111,6 @@ class LeaseLedgerTests(SynchronousTestCase):
             ledger.grant([])
         ledger.commit()
         self.assertEqual(
-            (ledger._leases, dict(ledger._pins), ledger._doomed, ledger._undo), ({}, {}, set(), [])
+            (ledger._leases, dict(ledger._pins), ledger._doomed, ledger._settling, ledger._undo),
+            ({}, {}, set(), set(), []),
         )

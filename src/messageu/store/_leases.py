@@ -23,6 +23,7 @@ class LeaseLedger:
         self._leases: dict[int, tuple[int, ...]] = {}
         self._pins: Counter[int] = Counter()
         self._doomed: set[int] = set()
+        self._settling: set[int] = set()
         self._undo: list[Callable[[], object]] = []
 
     def is_doomed(self, sequence: int) -> bool:
@@ -46,12 +47,21 @@ class LeaseLedger:
 
         Those that can be deleted now, and whether it is to be settled again for the others.
         """
-        sequences = self._end(number)
-        self._doom(sequences)
+        sequences = self._leases.get(number, ())
         ended, rest = sequences[:limit], sequences[limit:]
+        # Many steps must not cost many times as much as one: each touches what it ends.
+        if number not in self._settling:
+            self._settling.add(number)
+            self._undo.append(partial(self._settling.discard, number))
+            self._doom(sequences)
+        self._unpin(ended)
         if rest:
-            self._hold(number, rest)
-            self._undo.append(partial(self._let_go, number))
+            self._leases[number] = rest
+        else:
+            self._leases.pop(number, None)
+            self._settling.discard(number)
+        if ended:
+            self._undo.append(partial(self._take_back, number, sequences, ended))
         return self._deletable(ended), bool(rest)
 
     def release(self, number: int) -> Sequence[int]:
@@ -87,11 +97,21 @@ class LeaseLedger:
 
     def _let_go(self, number: int) -> tuple[int, ...]:
         sequences = self._leases.pop(number, ())
-        for sequence in sequences:
-            self._pins[sequence] -= 1
-            if not self._pins[sequence]:
-                del self._pins[sequence]
+        self._settling.discard(number)
+        self._unpin(sequences)
         return sequences
+
+    def _take_back(self, number: int, sequences: tuple[int, ...], ended: tuple[int, ...]) -> None:
+        self._leases[number] = sequences
+        self._pins.update(ended)
+
+    def _unpin(self, sequences: tuple[int, ...]) -> None:
+        pins = self._pins
+        for sequence in sequences:
+            if pins[sequence] == 1:
+                del pins[sequence]
+            else:
+                pins[sequence] -= 1
 
     def _end(self, number: int) -> tuple[int, ...]:
         sequences = self._let_go(number)

@@ -364,7 +364,7 @@ class ReadPage(StoreOperation):
         held = work.leases.held(self.lease.number)
         if recipient is None or not held:
             return StoreError("the lease has ended")
-        waiting = iter(held[bisect_left(held, self.start[0]) :])
+        waiting = map(held.__getitem__, range(bisect_left(held, self.start[0]), len(held)))
         with closing(statements.iterate_waiting(work.cursor, recipient, self.start[0])) as rows:
             try:
                 return fill_page(_only(waiting, rows), self.start, self.page, work.read)
