@@ -334,7 +334,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         )
         listed = self.lease(bob)
         self.assertEqual(self.contents(listed), [b"\0", b"\2"])
-        self.assertEqual([m.message_id for m in listed.messages], [outcomes[0], outcomes[2]])
+        self.assertEqual(ids_of(listed), [outcomes[0], outcomes[2]])
 
     def test_sequences_of_a_failed_transaction(self):
         """What was reserved in a transaction that failed is reserved anew: no id comes twice."""
