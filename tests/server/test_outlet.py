@@ -181,16 +181,39 @@ class OutletTests(SynchronousTestCase):
 
     def test_stream(self) -> None:
         """A stream goes piece by piece, each when the one before has left; its end is told."""
-        near, far = self.pair()
-        outlet = self.make(near)
-        outlet.write(b"before", more=True)
+        outlet = self.make()
         sent = outlet.stream(Pieces(b"one", b"two"))
-        self.assertEqual(far.recv(100), b"before")
         self.assertEqual((self.transport.leave(), self.last), (b"one", [b""]))
         self.assertNoResult(sent)
         self.assertEqual(self.transport.leave(), b"two")
         self.assertIsNone(self.successResultOf(sent))
         self.assertFalse(outlet.watched)
+
+    def test_stream_to_the_kernel(self) -> None:
+        """What the kernel takes of a stream at once has left, and the next piece follows."""
+        near, far = self.pair()
+        outlet = self.make(near)
+        outlet.write(b"before", more=True)
+        sent = outlet.stream(Pieces(b"one", b"two"))
+        self.assertEqual(far.recv(100), b"beforeonetwo")
+        self.assertIsNone(self.successResultOf(sent))
+        self.assertFalse(outlet.watched)
+        self.assertEqual(len(self.last), 1)
+
+    def test_stream_fills_the_kernel(self) -> None:
+        """When the kernel takes only a part, the next piece waits until the rest has left."""
+        near, _ = self.pair()
+        outlet = self.make(near)
+        large = bytes(2**23)
+        sent = outlet.stream(Pieces(large, b"two"))
+        self.assertTrue(outlet.watched)
+        self.assertEqual(len(self.transport.buffer), outlet.unsent)
+        self.assertLess(0, outlet.unsent)
+        self.assertLess(outlet.unsent, len(large))
+        self.transport.leave()
+        self.assertNoResult(sent)
+        self.assertEqual(self.transport.leave(), b"two")
+        self.assertIsNone(self.successResultOf(sent))
 
     def test_stream_after_unsent(self) -> None:
         """A stream begins when what was written before it has left."""

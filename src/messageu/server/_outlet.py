@@ -132,7 +132,6 @@ class Outlet:
         self._stream = stream
         self._ended = ended = Deferred[None]()
         if not self.watched:
-            self._watch()
             self._continue(stream)
         return ended
 
@@ -194,6 +193,8 @@ class Outlet:
         if self._stream.exhausted:
             self._writer.last_piece_leaves()
         self._send(chunk)
+        if not self.watched:  # the kernel has taken all of it
+            self._continue(self._stream)
 
     def _break_off(self, failure: Failure) -> None:
         self._reading = False

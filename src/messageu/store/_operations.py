@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import count, takewhile
+from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from attrs import define, field, frozen
@@ -303,23 +303,18 @@ class TakeLease(StoreOperation):
         recipient = work.requester(self.requester, self.time)
         if recipient is None:
             return Refusal.UNKNOWN_CLIENT
-        listed = _Listing(self.max_messages, self.max_bytes)
+        listed = _Listing(work.leases, self.max_messages, self.max_bytes)
         with closing(statements.iterate_waiting(work.cursor, recipient, 0)) as rows:
-            waiting = (row for row in rows if not work.leases.is_doomed(row[0]))
             try:
-                first = fill_page(
-                    takewhile(listed.take_piece, waiting), START, self.page, work.read
-                )
+                first = fill_page(listed.take(rows), START, self.page, work.read)
             except StoreError as error:
                 return error
-        if first.next is not None and not listed.full:
+        if first.next is not None:
             # What is not given yet is listed without reading its content.
-            with closing(
-                statements.iterate_sizes(work.cursor, recipient, listed.sequences[-1] + 1)
-            ) as sizes:
-                for sequence, size in sizes:
-                    if not work.leases.is_doomed(sequence) and not listed.take(sequence, size):
-                        break
+            after = listed.sequences[-1] + 1
+            with closing(statements.iterate_heads(work.cursor, recipient, after)) as heads:
+                for _ in listed.take(heads):
+                    pass
         number = work.leases.grant(listed.sequences)
         return Lease(self.requester, number, len(listed.sequences), listed.size, first)
 
@@ -328,24 +323,26 @@ class TakeLease(StoreOperation):
 class _Listing:
     """The messages of a lease to come, within its limits."""
 
+    leases: LeaseLedger
     max_messages: int
     max_bytes: int
     sequences: list[int] = field(factory=list)
     size: int = 0
-    full: bool = False
 
-    def take_piece(self, piece: Piece) -> bool:
-        return self.take(piece[0], piece[3])
-
-    def take(self, sequence: int, size: int) -> bool:
-        """Take one more message; whether it has a place."""
-        size += self.size
-        if self.sequences and (len(self.sequences) >= self.max_messages or size > self.max_bytes):
-            self.full = True
-            return False
-        self.sequences.append(sequence)
-        self.size = size
-        return True
+    def take(self, messages: Iterable[Piece]) -> Iterator[Piece]:
+        """Those of these messages that have a place, one by one."""
+        is_doomed = self.leases.is_doomed
+        sequences = self.sequences
+        for message in messages:
+            sequence = message[0]
+            if is_doomed(sequence):
+                continue
+            size = self.size + message[3]
+            if sequences and (len(sequences) >= self.max_messages or size > self.max_bytes):
+                return
+            sequences.append(sequence)
+            self.size = size
+            yield message
 
 
 @frozen

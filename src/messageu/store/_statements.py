@@ -136,17 +136,12 @@ def iterate_waiting(cursor: Cursor, recipient: int, first: int) -> Generator[Pie
         )
 
 
-def iterate_sizes(
-    cursor: Cursor, recipient: int, first: int
-) -> Generator[tuple[int, int], None, None]:
-    """Sequences and sizes of what waits for a client from a sequence on, the oldest first.
-
-    The content is not read: SQLite takes a blob's length from the head of its row.
-    """
+def iterate_heads(cursor: Cursor, recipient: int, first: int) -> Generator[Piece, None, None]:
+    """The same without any content: SQLite takes a blob's length from the head of its row."""
     with closing(cursor.connection.cursor()) as rows:
         yield from rows.execute(
-            "SELECT sequence, length(content) + in_pieces FROM mailbox_message"
-            " WHERE recipient = ? AND sequence >= ? ORDER BY sequence",
+            "SELECT sequence, sender, type, length(content) + in_pieces, 0, x''"
+            " FROM mailbox_message WHERE recipient = ? AND sequence >= ? ORDER BY sequence",
             (recipient, first),
         )
 
