@@ -26,11 +26,15 @@ import shutil
 import subprocess
 import sysconfig
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "pyproject.toml"
 WHEELS_ONLY = ["--only-binary", ":all:"]
+
+LOWEST_EXTRAS = ["fast", "test"]
+"""What the environment of the lowest versions has, beside what is needed."""
 
 # pip is told where to install. What a machine's configuration says of that is for other uses.
 ELSEWHERE = ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"]
@@ -77,7 +81,7 @@ def bring_up_to_date(directory: Path, *, lowest: bool) -> None:
     make_environment(directory)
     extras, constraints = "dev", []
     if lowest:
-        extras = "test"
+        extras = ",".join(LOWEST_EXTRAS)
         pins = directory / "lowest.txt"
         pins.write_text("".join(f"{pin}\n" for pin in lowest_versions(project)), "utf-8")
         constraints = ["--constraint", str(pins)]
@@ -172,8 +176,9 @@ def lowest_versions(project: str) -> list[str]:
     :raises BootstrapError: for a requirement without a lower bound.
     """
     table = tomllib.loads(project)["project"]
+    extras = [table["optional-dependencies"][extra] for extra in LOWEST_EXTRAS]
     pins = []
-    for requirement in table["dependencies"] + table["optional-dependencies"]["test"]:
+    for requirement in chain(table["dependencies"], *extras):
         bound = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?>=([0-9][^,;\s]*)", requirement)
         if bound is None:
             raise BootstrapError(f"pyproject.toml gives no single lower bound for {requirement}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final, Self
 
 from attrs import field, frozen
-from Cryptodome.Cipher import AES
 from Cryptodome.Random import get_random_bytes
 from Cryptodome.Util.Padding import pad, unpad
 
 from .._errors import CryptoError
+from ._cbc import BLOCK_SIZE, INSTALLED
 
 KEY_SIZE: Final = 16
-_ZERO_IV: Final = bytes(AES.block_size)
+_CBC: Final = INSTALLED[0]
 
 
 @frozen
@@ -36,8 +36,7 @@ class SymmetricKey:
 
     def seal(self, plaintext: bytes) -> bytes:
         """Encrypt a text or a file: 1 to 16 bytes longer, a multiple of 16."""
-        cipher = AES.new(self.raw, AES.MODE_CBC, iv=_ZERO_IV)
-        return cipher.encrypt(pad(plaintext, AES.block_size))
+        return _CBC.encrypt(self.raw, pad(plaintext, BLOCK_SIZE))
 
     def open(self, sealed: bytes) -> bytes:
         """Decrypt a text or a file. A wrong key may go unnoticed: nothing authenticates.
@@ -45,8 +44,7 @@ class SymmetricKey:
         :raises CryptoError: when it cannot have been sealed with this key. The text is always the
             same, since whoever can tell a bad size from a bad padding can decrypt by asking.
         """
-        cipher = AES.new(self.raw, AES.MODE_CBC, iv=_ZERO_IV)
         try:
-            return unpad(cipher.decrypt(sealed), AES.block_size)
+            return unpad(_CBC.decrypt(self.raw, sealed), BLOCK_SIZE)
         except ValueError:
             raise CryptoError("the message does not open with this key") from None
