@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from attrs import frozen
+from attrs import field, frozen
 
 from benchmarks import candidates
 from benchmarks.effort import Effort, say
 from benchmarks.figures import Findings, Goal, Plot, Row, Series
 from benchmarks.processes import Server, run_load
 from benchmarks.seeding import seed, write_ids
+from messageu.model import CLIENT_ID_SIZE
 
 SECTION = "6 growth"
 MIB = 2**20
@@ -26,9 +27,9 @@ class Grown:
     """How a relay of some size does, one figure a round."""
 
     size: int
-    deep: Sequence[float]
-    few: Sequence[float]
-    alone: Sequence[float]
+    deep: list[float] = field(factory=list)
+    few: list[float] = field(factory=list)
+    alone: list[float] = field(factory=list)
 
 
 def measure(effort: Effort, findings: Findings) -> None:
@@ -37,8 +38,8 @@ def measure(effort: Effort, findings: Findings) -> None:
     users = (100, 10_000) if effort.quick else (100, 10_000, 1_000_000)
     if not effort.full:
         findings.notes.append("10⁷ stored messages only with FULL=1")
-    by_mail = [_measure(effort, 1_000, size, size) for size in stored]
-    by_users = [_measure(effort, size, 0, size) for size in users]
+    by_mail = _measure(effort, {size: (1_000, size) for size in stored})
+    by_users = _measure(effort, {size: (size, 0) for size in users})
     for name, grown in (("stored messages", by_mail), ("users", by_users)):
         _report(findings, name, grown)
     _measure_list(effort, findings, users[-1])
@@ -54,19 +55,23 @@ def _serve(effort: Effort, users: int, stored: int) -> Iterator[tuple[Server, Pa
         yield server, path
 
 
-def _measure(effort: Effort, users: int, stored: int, size: int) -> Grown:
-    say(f"growth: {users:,} users, {stored:,} messages stored")
-    deep: list[float] = []
-    few: list[float] = []
-    alone: list[float] = []
-    with _serve(effort, users, stored) as (server, ids):
-        mailboxes = min(users, SAMPLE)
+def _measure(effort: Effort, sizes: Mapping[int, tuple[int, int]]) -> Sequence[Grown]:
+    """One relay for each size, with so many users and messages. They take turns."""
+    with ExitStack() as running:
+        relays = []
+        for size, (users, stored) in sizes.items():
+            say(f"growth: {users:,} users, {stored:,} messages stored")
+            relays.append((Grown(size), *running.enter_context(_serve(effort, users, stored))))
         for _ in range(effort.rounds):
-            common = {"ids": ids, "mailboxes": mailboxes, **effort.loading}
-            alone.append(run_load(server, "send", **common)["p50"])
-            few.append(run_load(server, "send", connections=50, **common)["rate"])
-            deep.append(run_load(server, "send", connections=50, in_flight=32, **common)["rate"])
-    return Grown(size, deep, few, alone)
+            for grown, server, ids in relays:
+                mailboxes = ids.stat().st_size // CLIENT_ID_SIZE
+                common = {"ids": ids, "mailboxes": mailboxes, **effort.loading}
+                grown.alone.append(run_load(server, "send", **common)["p50"])
+                few = run_load(server, "send", connections=50, **common)
+                grown.few.append(few["rate"])
+                deep = run_load(server, "send", connections=50, in_flight=32, **common)
+                grown.deep.append(deep["rate"])
+    return [grown for grown, _, _ in relays]
 
 
 def _report(findings: Findings, name: str, grown: Sequence[Grown]) -> None:
@@ -76,24 +81,22 @@ def _report(findings: Findings, name: str, grown: Sequence[Grown]) -> None:
             ("50 × 32", small.deep, large.deep),
             ("50 × 1", small.few, large.few),
         ):
-            first = median(below)
             findings.rows.append(
                 Row(
                     SECTION,
                     f"{shape} at {large.size:,} {name}, to {small.size:,}",
                     "ratio",
-                    [each / first for each in above],
+                    _ratios(above, below),
                     Goal(at_least=0.5),
                     "pages of the index that a batch touches",
                 )
             )
-        first = median(small.alone)
         findings.rows.append(
             Row(
                 SECTION,
                 f"median latency alone at {large.size:,} {name}, to {small.size:,}",
                 "ratio",
-                [each / first for each in large.alone],
+                _ratios(large.alone, small.alone),
                 Goal(at_most=2),
             )
         )
@@ -114,6 +117,11 @@ def _report(findings: Findings, name: str, grown: Sequence[Grown]) -> None:
             [Series("1 × 1", [(float(each.size), median(each.alone)) for each in grown])],
         ),
     ]
+
+
+def _ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
+    """The ratio within each round."""
+    return [one / other for one, other in zip(of, to, strict=True)]
 
 
 def _measure_list(effort: Effort, findings: Findings, users: int) -> None:
