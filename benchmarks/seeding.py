@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
@@ -47,6 +48,9 @@ def seed(database: Path, users: int, mail: Iterable[tuple[int, int]] = ()) -> li
             add_messages(cursor, rows)
             cursor.execute("COMMIT")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # Or the kernel would write it while something is measured.
+    with database.open("rb") as written:
+        os.fsync(written.fileno())
     return ids
 
 
