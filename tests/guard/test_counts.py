@@ -4,7 +4,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.store import SqliteStore, _transactor
+from messageu.store import SqliteEngine, SqliteStore
 from messageu.wire import Parser
 from tests.guard.counts import LIMITS, complaint
 
@@ -32,6 +32,10 @@ class CountTests(SynchronousTestCase):
     def test_connection(self):
         """A connection that comes and goes makes no more calls than it did."""
         self.check("connection")
+
+    def test_brief_connection(self):
+        """A connection that comes, sends and goes makes no more calls than it did."""
+        self.check("brief connection")
 
     def test_look_at_deadlines(self):
         """An idle connection makes no more calls than it did whenever deadlines are looked at."""
@@ -120,8 +124,15 @@ class TrippingTests(SynchronousTestCase):
             self.assert_trips(name)
 
     def test_commits(self):
-        """Transactions that are too small trip the commits."""
-        self.patch(_transactor, "BATCH_OPERATIONS", 16)
+        """A store that commits once more each time trips the commits."""
+        commit = SqliteEngine.commit
+
+        def wasteful(engine, cursor):
+            commit(engine, cursor)
+            engine.begin(cursor, True)
+            commit(engine, cursor)
+
+        self.patch(SqliteEngine, "commit", wasteful)
         self.assert_trips("crowd commits")
 
     def test_copies(self):
