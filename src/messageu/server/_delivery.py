@@ -80,6 +80,9 @@ def _build_machine() -> Callable[[_Outcomes], _Inputs]:
 _machine = _build_machine()
 
 
+_ENDS = frozenset({"settled", "returned"})
+
+
 class Delivery:
     """One answer to a fetch: feed it with what the transport shows, in bytes of the connection.
 
@@ -97,6 +100,11 @@ class Delivery:
     def state(self) -> str:
         """Streaming, last answer, flushed, draining, settled or returned."""
         return self._machine.state()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is settled or returned."""
+        return self.state in _ENDS
 
     def flushed(self, horizon: int) -> None:
         """The kernel has the whole answer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import DeferredSemaphore
@@ -20,6 +21,7 @@ from ._limits import Limits
 from ._notices import Notices
 from ._postmaster import Postmaster
 from ._probe import BlindProbe, SocketProbe, probe_of
+from ._recent import Recent
 
 
 class IRelayTransport(ITCPTransport, IPushProducer, IConsumer):
@@ -33,6 +35,7 @@ class Exchange:
     :ivar streams: places for answers in pieces; who finds none waits for one.
     :ivar peer_name: what a peer is called in the log, by its address.
     :ivar notices: logs what peers do.
+    :ivar recent: the connections that were busy last.
     """
 
     postmaster: Postmaster
@@ -42,4 +45,5 @@ class Exchange:
     streams: DeferredSemaphore
     peer_name: Callable[[str], str]
     notices: Notices
+    recent: Recent[Any]
     probe_of: Callable[[ITransport], SocketProbe | BlindProbe] = probe_of

@@ -20,6 +20,7 @@ from ._limits import Limits
 from ._notices import Notices
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
+from ._recent import RECENT_SESSIONS, Recent
 
 DEADLINE_INTERVAL: Final = 1.0
 """Seconds between two looks at the deadlines of all connections."""
@@ -47,7 +48,8 @@ class RelayFactory(ServerFactory):
     def __init__(self, store: IMailboxStore, clock: IReactorTime, limits: Limits) -> None:
         self._limits = limits
         self._clock = clock
-        self._connections: set[RelayProtocol] = set()
+        # A dictionary is denser than a set.
+        self._connections: dict[RelayProtocol, None] = {}
         self._all_gone: Deferred[None] | None = None
         # Bound once, instead of once for each connection.
         self._gone = self._forget
@@ -60,6 +62,7 @@ class RelayFactory(ServerFactory):
             streams=DeferredSemaphore(limits.settings.streams),
             peer_name=Pseudonyms(),
             notices=notices,
+            recent=Recent(RECENT_SESSIONS, RelayProtocol.sleep),
         )
         self._deadlines = LoopingCall(self.check_deadlines)
         self._deadlines.clock = clock
@@ -77,12 +80,12 @@ class RelayFactory(ServerFactory):
             self.exchange.notices.note(self.exchange.peer_name(address), "is refused a connection")
             return None
         connection = RelayProtocol(self.exchange, address, self._gone)
-        self._connections.add(connection)
+        self._connections[connection] = None
         return connection
 
     def _forget(self, connection: RelayProtocol) -> None:
         self._limits.leave(connection.address)
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         self._see_off()
 
     def check_deadlines(self) -> None:

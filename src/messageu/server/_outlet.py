@@ -82,6 +82,11 @@ class Outlet:
         self.unsent = 0
         self.moved_at = clock.seconds()
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that was written, or is to be read, has not left."""
+        return self.watched or bool(self._gathered)
+
     def write(self, data: bytes, *, more: bool = False) -> None:
         """Hand bytes to the kernel, and what it does not take to the transport.
 

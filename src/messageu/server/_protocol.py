@@ -1,4 +1,4 @@
-"""One connection of v2. As long as its client has said nothing it costs little more than its socket."""
+"""One connection of v2. While it rests it costs little more than its socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ._session import Session
 
 @implementer(IHalfCloseableProtocol)
 class RelayProtocol(Protocol):
-    """Hands what the transport tells to a session, which is made when the client first speaks.
+    """Hands what the transport tells to a session, which is made when the client speaks.
+
+    A session at rest holds nothing that a new one would not know, so that it can go when others
+    were busy more lately.
 
     :param gone: is called when the connection has ended.
     :ivar address: where it comes from.
@@ -41,7 +44,9 @@ class RelayProtocol(Protocol):
         """Bytes from the client."""
         session = self._session
         if session is None:
-            session = self._session = Session(self._exchange, self.address, self.transport)
+            session = self._session = Session(
+                self._exchange, self.address, self.transport, self._rest
+            )
         session.receive(data)
 
     def readConnectionLost(self) -> None:
@@ -56,11 +61,24 @@ class RelayProtocol(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """It is over. The reason is not believed: it says the same after our own close."""
-        if self._session is not None:
-            self._session.lose()
+        session, self._session = self._session, None
+        if session is not None:
+            session.lose()
+        self._exchange.recent.forget(self)
         self._gone(self)
 
+    # What the session tells.
+
+    def _rest(self) -> None:
+        self._exchange.recent.touch(self)
+
     # What the relay tells.
+
+    def sleep(self) -> None:
+        """Others were busy more lately: do with less, if there is nothing to do now."""
+        if self._session is not None and self._session.at_rest:
+            self._since = self._session.heard_at
+            self._session = None
 
     def stop(self) -> None:
         """Answer what was taken, take no more, and close."""

@@ -46,6 +46,8 @@ class Session:
     """Serves one client of v2. The connection tells it what happens; it acts on the transport.
 
     :param address: where the client comes from.
+    :param rested: is called when everything is answered that was asked.
+    :ivar heard_at: when the client last asked for something, in seconds.
     """
 
     __slots__ = (
@@ -57,7 +59,6 @@ class Session:
         "_discarded",
         "_exchange",
         "_frame_since",
-        "_heard_at",
         "_holds_input",
         "_horizon",
         "_input_ended",
@@ -68,6 +69,7 @@ class Session:
         "_plan",
         "_probe",
         "_reading",
+        "_rested",
         "_row",
         "_settings",
         "_state",
@@ -75,14 +77,22 @@ class Session:
         "_takes_requests",
         "_transport",
         "_turn",
+        "heard_at",
     )
 
-    def __init__(self, exchange: Exchange, address: str, transport: IRelayTransport) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        address: str,
+        transport: IRelayTransport,
+        rested: Callable[[], None],
+    ) -> None:
         now = exchange.clock.seconds()
         self._exchange = exchange
         self._settings = exchange.limits.settings
         self._address = address
         self._transport = transport
+        self._rested = rested
         self._probe: SocketProbe | BlindProbe = exchange.probe_of(transport)
         self._outlet = Outlet(transport, self._probe.handle, exchange.clock, self)
         self._plan = Plan()
@@ -97,7 +107,7 @@ class Session:
         self._reading = True
         self._frame_since: float | None = None
         self._holds_input = False
-        self._heard_at = now
+        self.heard_at = now
         self._discarded = 0
         # Requests that are to be answered, with the barrier among them: it waits until it is the
         # first, then for a turn among the streams of the relay, then for its answer, then until
@@ -108,6 +118,16 @@ class Session:
         self._delivery: Delivery | None = None
         self._horizon = 0
         self._next_look: IDelayedCall | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to do, and nothing to remember."""
+        return (
+            self._state == "open"
+            and self._reading
+            and not (self._row.waiting or self._parser.mid_frame or self._outlet.busy)
+            and (self._delivery is None or self._delivery.ended)
+        )
 
     # What the connection tells.
 
@@ -240,7 +260,7 @@ class Session:
 
     def _hear(self) -> None:
         self._frame_since = None
-        self._heard_at = self._exchange.clock.seconds()
+        self.heard_at = self._exchange.clock.seconds()
         if self._delivery is not None and self._delivery.state == "flushed":
             self._delivery.heard(self._parser.frame_offset, self._probe.unacknowledged())
 
@@ -347,6 +367,8 @@ class Session:
             self._go_on()
         elif self._holds_input:
             self._account()
+        if not self._row.waiting:
+            self._rested()
 
     # The budget.
 
@@ -467,7 +489,7 @@ _DEADLINES: Final = (
         lambda it, now, limit: (
             it._state == "open"
             and not (it._row.waiting or it._outlet.watched or it._frame_since is not None)
-            and now - max(it._heard_at, it._outlet.moved_at) > limit
+            and now - max(it.heard_at, it._outlet.moved_at) > limit
         ),
         Session.stop,
     ),
