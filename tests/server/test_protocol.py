@@ -959,6 +959,8 @@ class GarbageTests(SynchronousTestCase):
         requests = (
             b"",
             header(601, 9),
+            UNKNOWN_CODE,
+            header(603, 21) + bytes(20) + b"\1",
             v2.Request(anna, v2.SendMessage(anna, 3, b"x")).encode(),
             v2.Request(anna, v2.FetchMessages()).encode(),
         )
@@ -968,11 +970,13 @@ class GarbageTests(SynchronousTestCase):
             client = relay.dial(from_server=Faults(window=20))
             client.line.server.held = request == requests[-1]  # in the middle of its answer
             client.send(request)
+            protocol = client.line.server.protocol
+            connection, session = ref(protocol), ref(protocol._session or client)
             client.line.reset()
-            connection = ref(client.line.server.protocol)
             client.line.server.protocol = None
-            client.line.server = None
+            client.line.server = client = protocol = None
             self.assertIsNone(connection(), request[:25])
+            self.assertIsNone(session(), request[:25])
 
 
 class StopTests(SynchronousTestCase):

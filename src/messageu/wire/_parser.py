@@ -226,5 +226,7 @@ class Parser(Generic[Event]):
         self._start += stored
         self._skip = frame.size - stored
         if isinstance(frame.outcome, RemoteProtocolError):
-            raise frame.outcome
+            # Not itself: it would remember this frame of the stack, which knows it, and such a
+            # circle, with the connection in it, is freed late.
+            raise RemoteProtocolError(str(frame.outcome), fatal=frame.outcome.fatal)
         return frame.outcome
