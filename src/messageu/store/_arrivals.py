@@ -1,0 +1,69 @@
+"""What has arrived lately, and is not in the index of what waits for whom (ADR 6).
+
+To put each message into that index as it comes costs a page of the database for nearly every
+message: those that come together are for different clients, whose entries lie far apart. So the
+index is written for some thousand messages at once, in its own order, and until then what it lacks
+is remembered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+ARRIVALS_LIMIT: Final = 2_048
+"""Messages that are remembered before they are put into the index."""
+
+
+class Arrivals:
+    """The sequences of the messages that are not in the index, by their recipients' keys.
+
+    Nothing is known before the first :meth:`load`. What is added in a transaction that fails is to
+    be discarded. A message that is gone may stay until it is discarded: it is not found any more.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, dict[int, None]] = {}
+        self._recipients: dict[int, int] = {}
+        self.loaded = False
+
+    def __len__(self) -> int:
+        return len(self._recipients)
+
+    def load(self, rows: Iterable[tuple[int, int]]) -> None:
+        """Begin with these sequences and recipients, in order of arrival."""
+        self.clear()
+        for sequence, recipient in rows:
+            self.add(sequence, recipient)
+        self.loaded = True
+
+    def add(self, sequence: int, recipient: int) -> None:
+        """A message has arrived, later than all that are known."""
+        self._recipients[sequence] = recipient
+        waiting = self._waiting.get(recipient)
+        if waiting is None:
+            waiting = self._waiting[recipient] = {}
+        waiting[sequence] = None
+
+    def discard(self, sequences: Iterable[int]) -> None:
+        """Some messages are gone, or did not arrive after all."""
+        for sequence in sequences:
+            recipient = self._recipients.pop(sequence, None)
+            if recipient is not None:
+                waiting = self._waiting[recipient]
+                del waiting[sequence]
+                if not waiting:
+                    del self._waiting[recipient]
+
+    def clear(self) -> None:
+        """All of them are in the index."""
+        self._waiting.clear()
+        self._recipients.clear()
+
+    def of(self, recipient: int, first: int) -> Sequence[int]:
+        """What waits for a client from a sequence on, in order of arrival."""
+        return [sequence for sequence in self._waiting.get(recipient, ()) if sequence >= first]
+
+    def unknown(self, sequences: Iterable[int]) -> Sequence[int]:
+        """Those of these messages that are not here, and so in the index if they are anywhere."""
+        return [sequence for sequence in sequences if sequence not in self._recipients]
