@@ -31,7 +31,7 @@ from messageu.store import (
     StoreError,
     StoreUnavailable,
 )
-from messageu.store._sqlite import random_client_id
+from messageu.store._sqlite import HOUSEKEEPING_PAUSE, random_client_id
 from messageu.testing.store import FaultyEngine
 from messageu.testing.threadpool import threadless_pool
 
@@ -136,6 +136,9 @@ class SqliteFixture:
 
     def result(self, deferred):
         self.clock.advance(0)
+        for _ in range(100):
+            if not deferred.called:
+                self.clock.advance(HOUSEKEEPING_PAUSE)
         return result_of(deferred)
 
     def reopen(self):

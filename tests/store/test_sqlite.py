@@ -79,6 +79,10 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
 
     # Large messages
 
+    def keep_house(self):
+        """Let all be deleted that nobody waits for."""
+        self.fixture.clock.pump([_sqlite.HOUSEKEEPING_PAUSE] * 100)
+
     def test_pieces_go_with_their_message(self):
         """The pieces of a message that is gone are deleted, a few in a transaction."""
         alice, bob = self.two()
@@ -91,7 +95,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
             self.assertEqual(self.count("mailbox_piece"), 20)
             commits = self.fixture.engine.commits
             ended()
-            self.fixture.clock.advance(0)
+            self.keep_house()
             self.assertEqual(self.count("mailbox_piece"), 0)
             self.assertEqual(self.count("mailbox_rubbish"), 0)
             self.assertLessEqual(7, self.fixture.engine.commits - commits)
@@ -104,7 +108,7 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         self.settle(one)
         self.assertEqual(self.contents(two), [bytes(2**18)])
         self.release(two)
-        self.fixture.clock.advance(0)
+        self.keep_house()
         self.assertEqual(self.count("mailbox_piece"), 0)
 
     def test_pieces_that_were_left_behind(self):
@@ -128,11 +132,11 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
 
         with mock.patch.object(self.fixture.engine, "begin", fail_later):
             self.settle(self.lease(bob))
-            self.fixture.clock.advance(0)
+            self.keep_house()
         self.fixture.engine.is_full = False
         self.assertEqual(self.count("mailbox_piece"), 32)
         self.result(self.store.expire(NOON - 1))
-        self.fixture.clock.advance(0)
+        self.keep_house()
         self.assertEqual(self.count("mailbox_piece"), 0)
 
     def test_missing_piece(self):
@@ -416,10 +420,29 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         with mock.patch.object(_sqlite, "DELETION_STEP", 3):
             settled = self.store.settle(lease)
             between = self.store.lease(bob, MANY, HUGE, HUGE)
+            self.assertEqual(self.result(between).count, 0)
+            self.assertEqual(self.count("messages"), 4)
             self.assertIsNone(self.result(settled))
-        self.assertEqual(self.result(between).count, 0)
         self.assertEqual(self.fixture.engine.commits, commits + 3)
         self.assertEqual(self.count("messages"), 0)
+
+    def test_much_is_deleted_in_a_hurry(self):
+        """Above a limit of what is to be deleted there are no pauses between the steps."""
+        alice, bob = self.two()
+        for number in range(7):
+            self.put(alice, bob, bytes([number]))
+        with mock.patch.multiple(_sqlite, DELETION_STEP=3, DOOMED_BACKLOG=1):
+            # The last step is one of the last message, for which nobody hurries.
+            self.assertFalse(self.store.settle(self.lease(bob)).called)
+            self.fixture.clock.advance(0)
+        self.assertEqual(self.count("messages"), 1)
+        self.keep_house()
+        for _ in range(2):
+            self.put(alice, bob, bytes(2**20))
+        with mock.patch.multiple(_sqlite, RUBBISH_BACKLOG=1):
+            self.result(self.store.expire(NOON + 1))
+            self.fixture.clock.advance(0)
+        self.assertEqual(self.count("mailbox_piece"), 16)
 
     def test_close_in_the_middle_of_settling(self):
         """What was settled and not deleted yet is deleted when the store closes."""

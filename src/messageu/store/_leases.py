@@ -30,6 +30,11 @@ class LeaseLedger:
         """Whether the message is settled or expired, and only waits for a lease to end."""
         return sequence in self._doomed
 
+    @property
+    def doomed(self) -> int:
+        """How many messages only wait for leases to end."""
+        return len(self._doomed)
+
     def held(self, number: int) -> Sequence[int]:
         """The messages of a lease, in the order in which it was granted; none when it has ended."""
         return self._leases.get(number, ())

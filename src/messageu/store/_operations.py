@@ -465,12 +465,14 @@ class Expire(StoreOperation):
 
 @frozen
 class FindRubbish(StoreOperation):
-    """Find a message that is gone and whose pieces are not."""
+    """Find messages that are gone and whose pieces are not."""
 
     name: ClassVar[str] = "look for rubbish"
 
-    def run(self, work: StoreWork) -> int | None:
-        return statements.find_rubbish(work.cursor)
+    limit: int
+
+    def run(self, work: StoreWork) -> Sequence[int]:
+        return statements.find_rubbish(work.cursor, self.limit)
 
 
 @frozen

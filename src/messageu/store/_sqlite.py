@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
@@ -57,6 +59,16 @@ if TYPE_CHECKING:
 
 LAST_SEEN_DELAY: Final = 60.0
 """Seconds after which the time of a request is written even when nothing else is."""
+
+
+HOUSEKEEPING_PAUSE: Final = 0.01
+"""Seconds before each step of what nobody waits for, such as the deletion of much mail."""
+
+DOOMED_BACKLOG: Final = 4_096
+"""Messages above which that is done without a pause; each is remembered until it is deleted."""
+
+RUBBISH_BACKLOG: Final = 16
+"""Large messages above which their pieces are deleted without a pause."""
 
 
 def random_client_id() -> ClientId:
@@ -118,8 +130,8 @@ class SqliteStore:
         self._held: _Held | None = None
         self._timer: IDelayedCall | None = None
         self._closing: Deferred[None] = succeed(None)
-        # What nobody waits for is done one after another.
         self._housekeeping = DeferredLock()
+        self._pause: Deferred[None] = succeed(None)
         self._clearing = False
 
     def open(self) -> None:
@@ -143,6 +155,7 @@ class SqliteStore:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._pause.cancel()
         for last in (EndAllLeases(self._leases), WriteLastSeen()):
             # The transactor has logged what failed, and there is nobody else to tell.
             held.transactor.submit(last).addErrback(lambda _: None)
@@ -191,11 +204,13 @@ class SqliteStore:
 
     async def _settle(self, lease: Lease) -> None:
         large = _has_large(lease)
-        step = min(DELETION_STEP, max(1, DELETION_BYTES * lease.count // max(1, lease.size)))
+        # What is in pieces goes later, and is no part of this.
+        middle = min(PIECE_SIZE, lease.size // lease.count)
+        step = min(DELETION_STEP, DELETION_BYTES // max(1, middle))
         settle = SettleLease(self._leases, lease.number, large, step)
         more = await self._submit(settle)
         while more:
-            more = await self._housekeeping.run(self._submit, settle)
+            more = await self._keep_house(settle, hurry=self._leases.doomed > DOOMED_BACKLOG)
         if large:
             self._clear_rubbish()
 
@@ -223,10 +238,24 @@ class SqliteStore:
             cleared.addCallback(lambda _: setattr(self, "_clearing", False))
 
     async def _delete_pieces(self) -> None:
-        while (message := await self._submit(FindRubbish())) is not None:
+        while rubbish := await self._submit(FindRubbish(RUBBISH_BACKLOG + 1)):
             more = True
             while more:
-                more = await self._housekeeping.run(self._submit, DeletePieces(message))
+                more = await self._keep_house(
+                    DeletePieces(rubbish[0]), hurry=len(rubbish) > RUBBISH_BACKLOG
+                )
+
+    async def _keep_house(self, operation: StoreOperation, *, hurry: bool) -> Any:
+        """Do what nobody waits for: one thing at a time, and with a pause unless there is much."""
+        await self._housekeeping.acquire()
+        try:
+            if not hurry and self._held is not None:
+                self._pause = deferLater(self._reactor, HOUSEKEEPING_PAUSE)
+                with suppress(CancelledError):  # the store closes
+                    await self._pause
+            return await self._submit(operation)
+        finally:
+            self._housekeeping.release()
 
     def _submit(self, operation: StoreOperation) -> Deferred[Any]:
         if self._held is None:

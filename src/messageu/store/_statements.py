@@ -181,10 +181,10 @@ def delete_messages(cursor: Cursor, sequences: Sequence[int], *, large: bool) ->
     )
 
 
-def find_rubbish(cursor: Cursor) -> int | None:
-    """A message that is gone, and whose pieces may not be."""
-    row = cursor.execute("SELECT message FROM mailbox_rubbish LIMIT 1").fetchone()
-    return None if row is None else int(row[0])
+def find_rubbish(cursor: Cursor, limit: int) -> Sequence[int]:
+    """Messages that are gone, and whose pieces may not be."""
+    rows = cursor.execute("SELECT message FROM mailbox_rubbish LIMIT ?", (limit,))
+    return [message for (message,) in rows]
 
 
 def delete_pieces(cursor: Cursor, message: int, limit: int) -> bool:
