@@ -64,7 +64,7 @@ LAST_SEEN_DELAY: Final = 60.0
 HOUSEKEEPING_PAUSE: Final = 0.01
 """Seconds before each step of what nobody waits for, such as the deletion of much mail."""
 
-DOOMED_BACKLOG: Final = 4_096
+DOOMED_BACKLOG: Final = 1_024
 """Messages above which that is done without a pause; each is remembered until it is deleted."""
 
 RUBBISH_BACKLOG: Final = 16
