@@ -29,7 +29,7 @@ BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted. With Twisted's 50, some of those that
 come all at once, as after a restart, have to try again after a second."""
 
-YOUNG_OBJECTS: Final = 10_000
+YOUNG_OBJECTS: Final = 5_000
 """Objects that come into being before the collector looks for cycles among them."""
 
 

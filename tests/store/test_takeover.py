@@ -88,6 +88,13 @@ class TakeOverTests(TakeOverCase):
         self.clock.advance(0)
         self.assertEqual(result_of(expired), 0)
 
+    def test_large_content(self):
+        """A content that is larger than a row of ours is taken over byte for byte."""
+        content = b"\0a\xff" * 100_000
+        self.foreign([client(BOB, "Bob", key(2).raw)], [(1, BOB.bytes, BOB.bytes, 3, content)])
+        self.open_and_close()
+        self.assertEqual(self.messages(), [(BOB.bytes, BOB.bytes, 3, content)])
+
     def test_views(self):
         """Afterwards the views show what the tables held, in their order."""
         self.foreign(

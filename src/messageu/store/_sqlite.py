@@ -67,6 +67,9 @@ HOUSEKEEPING_PAUSE: Final = 0.01
 DOOMED_BACKLOG: Final = 1_024
 """Messages above which that is done without a pause; each is remembered until it is deleted."""
 
+HURRIED_STEPS: Final = 4
+"""Steps that are then one."""
+
 RUBBISH_BACKLOG: Final = 16
 """Large messages above which their pieces are deleted without a pause."""
 
@@ -207,10 +210,12 @@ class SqliteStore:
         # What is in pieces goes later, and is no part of this.
         middle = min(PIECE_SIZE, lease.size // lease.count)
         step = min(DELETION_STEP, DELETION_BYTES // max(1, middle))
-        settle = SettleLease(self._leases, lease.number, large, step)
-        more = await self._submit(settle)
+        more = await self._submit(SettleLease(self._leases, lease.number, large, step))
         while more:
-            more = await self._keep_house(settle, hurry=self._leases.doomed > DOOMED_BACKLOG)
+            hurry = self._leases.doomed > DOOMED_BACKLOG
+            size = min(DELETION_STEP, step * HURRIED_STEPS) if hurry else step
+            settle = SettleLease(self._leases, lease.number, large, size)
+            more = await self._keep_house(settle, hurry=hurry)
         if large:
             self._clear_rubbish()
 
