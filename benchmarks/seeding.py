@@ -13,7 +13,12 @@ from pathlib import Path
 
 from messageu.store._engine import SqliteEngine
 from messageu.store._opening import open_database
-from messageu.store._statements import add_client, add_messages, reserve_sequences
+from messageu.store._statements import (
+    add_client,
+    add_messages,
+    index_messages,
+    reserve_sequences,
+)
 
 CHUNK = 10_000
 
@@ -46,6 +51,7 @@ def seed(database: Path, users: int, mail: Iterable[tuple[int, int]] = ()) -> li
                 for offset, (recipient, size) in enumerate(messages)
             ]
             add_messages(cursor, rows)
+            index_messages(cursor)
             cursor.execute("COMMIT")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     # Or the kernel would write it while something is measured.

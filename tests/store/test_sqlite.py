@@ -537,3 +537,72 @@ class ThreadedStoreTests(TestCase):
         self.store.open()
         directory = yield self.store.directory((yield alice))
         self.assertEqual(directory.count, 0)
+
+
+class IndexedSoonTests(StoreContract, SynchronousTestCase):
+    """The same contract, when nearly each transaction puts into the index what has arrived."""
+
+    make_fixture = SqliteFixture
+
+    def setUp(self):
+        self.patch(_sqlite, "ARRIVALS_LIMIT", 1)
+        super().setUp()
+
+    def test_what_is_in_the_index(self):
+        """What has arrived comes into the index with the next write, and leaves it when it is
+        deleted."""
+        alice, bob = self.two()
+        for content in (b"0", b"1", b"2"):
+            self.put(alice, bob, content)
+        self.assertEqual(self.indexed(), 2)
+        self.assertEqual(self.waiting(bob), [b"0", b"1", b"2"])
+        lease = self.lease(bob)
+        self.put(bob, bob, b"3")
+        self.assertEqual(self.indexed(), 3)
+        self.settle(lease)
+        self.assertEqual(self.indexed(), 1)
+        self.assertEqual(self.waiting(bob), [b"3"])
+
+    def test_failed_transaction(self):
+        """What could not be stored does not come into the index, and what could does later."""
+        alice, bob = self.two()
+        self.fixture.engine.failing_commits = 1
+        self.assertRaises(StoreUnavailable, self.put, alice, bob, b"lost")
+        self.assertEqual(self.waiting(bob), [])
+        for content in (b"kept", b"too"):
+            self.put(alice, bob, content)
+        self.assertEqual((self.indexed(), self.waiting(bob)), (2, [b"kept", b"too"]))
+
+    def indexed(self):
+        ((count,),) = self.fixture.sql("SELECT count(*) FROM mailbox_waiting")
+        return count
+
+
+class IndexedLateTests(SynchronousTestCase):
+    """Mail of which a part is in the index."""
+
+    def test_both_parts_after_a_restart(self):
+        """What is in the index and what is not come in order, before and after a restart."""
+        fixture = SqliteFixture()
+        self.addCleanup(fixture.dispose)
+        bob = fixture.result(fixture.store.register(UserName(b"bob"), key(0)))
+
+        def put(*contents):
+            fixture.result(fixture.store.put([Envelope(bob, bob, 3, each) for each in contents]))
+
+        with mock.patch.object(_sqlite, "ARRIVALS_LIMIT", 2):
+            put(b"0", b"1")
+            put(b"2")
+        put(b"3", b"4")
+        ((indexed,),) = fixture.sql("SELECT count(*) FROM mailbox_waiting")
+        self.assertEqual(indexed, 3)
+        for _ in range(2):
+            lease = fixture.result(fixture.store.lease(bob, MANY, HUGE, HUGE))
+            contents = [piece[-1] for piece in lease.first.pieces]
+            self.assertEqual(contents, [b"0", b"1", b"2", b"3", b"4"])
+            fixture.reopen()
+        settled = fixture.result(fixture.store.lease(bob, MANY, HUGE, HUGE))
+        fixture.result(fixture.store.settle(settled))
+        fixture.clock.advance(1)
+        self.assertEqual(fixture.sql("SELECT count(*) FROM mailbox_waiting"), [(0,)])
+        self.assertEqual(fixture.sql("SELECT count(*) FROM mailbox_message"), [(0,)])

@@ -19,7 +19,7 @@ from messageu.model import Envelope, MessageId
 from messageu.store import IMailboxStore, PutOutcome, StoreError
 from messageu.wire import v2
 
-PUT_MESSAGES: Final = 1_024
+PUT_MESSAGES: Final = 64
 PUT_BYTES: Final = 2**20
 """What one put has at most, unless it has only one connection's: at these it is not waited for
 more."""

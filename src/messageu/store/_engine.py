@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
+from . import _statements as statements
+
 BUSY_TIMEOUT: Final = 0.25
 """Seconds to wait for the lock of somebody who looks into the database."""
 
@@ -41,6 +43,7 @@ class SqliteEngine:
             "uri": True,
             "timeout": BUSY_TIMEOUT,
             "isolation_level": None,
+            "cached_statements": statements.STATEMENTS_KEPT,
             # Only the pool's one thread uses it; the reactor's closes it.
             "check_same_thread": False,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Final, cast
@@ -22,6 +22,7 @@ from messageu.model import (
 )
 
 from . import _statements as statements
+from ._arrivals import Arrivals
 from ._caches import SEQUENCES_RESERVED, ClientKeys, LastSeen, Sequences
 from ._interface import (
     START,
@@ -61,6 +62,10 @@ class StoreWork:
     last_seen: LastSeen
     _keys: ClientKeys
     _sequences: Sequences
+    _arrivals: Arrivals
+    _arrived: list[int] = field(init=False, factory=list)
+    _gone: list[int] = field(init=False, factory=list)
+    _indexed: bool = field(init=False, default=False)
     _reserved: bool = field(init=False, default=False)
     _known: dict[bytes, int] = field(init=False, factory=dict)
     _learned: dict[bytes, int] = field(init=False, factory=dict)
@@ -102,6 +107,35 @@ class StoreWork:
             self._reserved = True
         return first
 
+    def add(self, rows: Sequence[tuple[int, int, bytes, int, float, bytes]]) -> None:
+        """Store messages."""
+        statements.add_messages(self.cursor, rows)
+        add = self._arrivals.add
+        for row in rows:
+            add(row[0], row[1])
+        self._arrived += [row[0] for row in rows]
+
+    def delete(self, sequences: Sequence[int], *, large: bool) -> None:
+        """Delete messages, of which some may be large."""
+        indexed = self._arrivals.unknown(sequences)
+        statements.delete_messages(self.cursor, sequences, indexed, large=large)
+        self._gone += sequences
+
+    def waiting(self, recipient: int, first: int) -> Generator[Piece, None, None]:
+        """What waits for a client from a sequence on, without what is in pieces."""
+        arrived = self._arrivals.of(recipient, first)
+        return statements.iterate_waiting(self.cursor, recipient, first, arrived)
+
+    def heads(self, recipient: int, first: int) -> Generator[Piece, None, None]:
+        """The same without any content."""
+        arrived = self._arrivals.of(recipient, first)
+        return statements.iterate_heads(self.cursor, recipient, first, arrived)
+
+    def index_arrivals(self) -> None:
+        """Put what has arrived into the index. Nothing may arrive in this transaction after it."""
+        statements.index_messages(self.cursor)
+        self._indexed = True
+
     def read(self, sequence: int, offset: int, size: int) -> bytes:
         """A part of a content that is in pieces; less of it when it is not there."""
         return statements.read_content(self.cursor, sequence, offset, size)
@@ -118,12 +152,17 @@ class StoreWork:
         if self._written:
             self.last_seen.written(self._written)
         self.leases.commit()
+        if self._indexed:
+            self._arrivals.clear()
+        else:
+            self._arrivals.discard(self._gone)
 
     def rolled_back(self) -> None:
         """What was learned is void."""
         self.leases.rollback(self._mark)
         if self._reserved:
             self._sequences.forget()
+        self._arrivals.discard(self._arrived)
 
 
 StoreOperation = Operation[StoreWork]
@@ -250,7 +289,7 @@ class Put(StoreOperation):
             put.place(recipients, sequences, rows)
             for put, recipients in zip(group, found, strict=True)
         ]
-        statements.add_messages(work.cursor, rows)
+        work.add(rows)
         return results
 
     def find_recipients(self, work: StoreWork) -> Sequence[int | Refusal]:
@@ -304,7 +343,7 @@ class TakeLease(StoreOperation):
         if recipient is None:
             return Refusal.UNKNOWN_CLIENT
         listed = _Listing(work.leases, self.max_messages, self.max_bytes)
-        with closing(statements.iterate_waiting(work.cursor, recipient, 0)) as rows:
+        with closing(work.waiting(recipient, 0)) as rows:
             try:
                 first = fill_page(listed.take(rows), START, self.page, work.read)
             except StoreError as error:
@@ -312,7 +351,7 @@ class TakeLease(StoreOperation):
         if first.next is not None:
             # What is not given yet is listed without reading its content.
             after = listed.sequences[-1] + 1
-            with closing(statements.iterate_heads(work.cursor, recipient, after)) as heads:
+            with closing(work.heads(recipient, after)) as heads:
                 for _ in listed.take(heads):
                     pass
         number = work.leases.grant(listed.sequences)
@@ -362,7 +401,7 @@ class ReadPage(StoreOperation):
         if recipient is None or not held:
             return StoreError("the lease has ended")
         waiting = map(held.__getitem__, range(bisect_left(held, self.start[0]), len(held)))
-        with closing(statements.iterate_waiting(work.cursor, recipient, self.start[0])) as rows:
+        with closing(work.waiting(recipient, self.start[0])) as rows:
             try:
                 return fill_page(_only(waiting, rows), self.start, self.page, work.read)
             except StoreError as error:
@@ -413,7 +452,7 @@ class SettleLease(EndOfLease):
 
     def run(self, work: StoreWork) -> bool:
         gone, more = work.leases.settle(self.number, self.limit)
-        statements.delete_messages(work.cursor, gone, large=self.large)
+        work.delete(gone, large=self.large)
         return more
 
 
@@ -425,7 +464,7 @@ class ReleaseLease(EndOfLease):
 
     def run(self, work: StoreWork) -> None:
         gone = work.leases.release(self.number)
-        statements.delete_messages(work.cursor, gone, large=self.large)
+        work.delete(gone, large=self.large)
 
 
 @frozen
@@ -439,7 +478,7 @@ class EndAllLeases(StoreOperation):
     leases: LeaseLedger = field(repr=False)
 
     def run(self, work: StoreWork) -> None:
-        statements.delete_messages(work.cursor, work.leases.release_all(), large=True)
+        work.delete(work.leases.release_all(), large=True)
 
     def give_up(self) -> None:
         self.leases.release_all()
@@ -459,7 +498,7 @@ class Expire(StoreOperation):
     def run(self, work: StoreWork) -> tuple[int, tuple[float, int] | None]:
         rows = statements.list_stored_before(work.cursor, self.before, self.after, EXPIRY_STEP)
         gone, count = work.leases.expire(sequence for _, sequence in rows)
-        statements.delete_messages(work.cursor, gone, large=True)
+        work.delete(gone, large=True)
         return count, rows[-1] if len(rows) == EXPIRY_STEP else None
 
 
@@ -486,6 +525,18 @@ class DeletePieces(StoreOperation):
 
     def run(self, work: StoreWork) -> bool:
         return statements.delete_pieces(work.cursor, self.message, PIECES_STEP)
+
+
+@frozen
+class IndexArrivals(StoreOperation):
+    """Put what has arrived into the index of what waits for whom."""
+
+    name: ClassVar[str] = "indexing of arrivals"
+    writes: ClassVar[bool] = True
+    essential: ClassVar[bool] = True
+
+    def run(self, work: StoreWork) -> None:
+        work.index_arrivals()
 
 
 @frozen

@@ -67,7 +67,14 @@ _TABLES: Final = (
         message INTEGER PRIMARY KEY
     )
     """,
-    "CREATE INDEX mailbox_message_recipient ON mailbox_message (recipient)",
+    # The index of what waits for whom, as far as it is written (ADR 6): up to ``last_indexed``.
+    """
+    CREATE TABLE mailbox_waiting (
+        recipient INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        PRIMARY KEY (recipient, sequence)
+    ) WITHOUT ROWID
+    """,
     "CREATE INDEX mailbox_message_stored_at ON mailbox_message (stored_at)",
     # Rows of another server that we cannot use, as they were.
     """
@@ -129,6 +136,7 @@ def create_tables(cursor: Cursor) -> None:
             ("schema_version", SCHEMA_VERSION),
             ("compat_version", COMPAT_VERSION),
             ("last_sequence", 0),
+            ("last_indexed", 0),
         ),
     )
 

@@ -16,6 +16,8 @@ from zope.interface import implementer
 
 from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 
+from . import _statements as statements
+from ._arrivals import ARRIVALS_LIMIT, Arrivals
 from ._caches import ClientKeys, LastSeen, Sequences
 from ._engine import SqliteEngine
 from ._interface import (
@@ -39,6 +41,7 @@ from ._operations import (
     Expire,
     FindPublicKey,
     FindRubbish,
+    IndexArrivals,
     ListClients,
     Put,
     ReadDirectoryPage,
@@ -128,6 +131,7 @@ class SqliteStore:
         self._new_pool = new_pool
         self._keys = ClientKeys()
         self._sequences = Sequences()
+        self._arrivals = Arrivals()
         self._leases = LeaseLedger()
         self._last_seen = LastSeen(reactor.seconds)
         self._held: _Held | None = None
@@ -144,6 +148,7 @@ class SqliteStore:
         transactor = Transactor(pool, self._engine, self._new_work, self._riders)
         self._keys = ClientKeys()
         self._sequences = Sequences()
+        self._arrivals = Arrivals()
         self._held = _Held(lock, pool, transactor)
 
     def close(self) -> Deferred[None]:
@@ -272,10 +277,19 @@ class SqliteStore:
         return self._held.transactor.submit(operation)
 
     def _new_work(self, cursor: Cursor) -> StoreWork:
-        return StoreWork(cursor, self._leases, self._last_seen, self._keys, self._sequences)
+        if not self._arrivals.loaded:
+            self._arrivals.load(statements.list_unindexed(cursor))
+        return StoreWork(
+            cursor, self._leases, self._last_seen, self._keys, self._sequences, self._arrivals
+        )
 
     def _riders(self) -> Sequence[StoreOperation]:
-        return (WriteLastSeen(),) if self._last_seen.is_due() else ()
+        riders: list[StoreOperation] = []
+        if self._last_seen.is_due():
+            riders.append(WriteLastSeen())
+        if len(self._arrivals) >= ARRIVALS_LIMIT:
+            riders.append(IndexArrivals())
+        return riders
 
     def _write_last_seen(self, transactor: Transactor[StoreWork]) -> None:
         self._timer = None

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from ._interface import Piece
 
 _LAST_SEQUENCE: Final = "last_sequence"
+_LAST_INDEXED: Final = "last_indexed"
 
 _ADD_MESSAGE: Final = (
     "INSERT INTO mailbox_message (sequence, recipient, sender, type, stored_at, content) VALUES "
 )
 _ROW: Final = "(?, ?, ?, ?, ?, ?)"
-_ROWS_A_STATEMENT: Final = (256, 64, 16, 4, 1)
+
+ROWS_A_STATEMENT: Final = (256, 64)
+"""Messages that one INSERT takes; what is left of them has a statement of just its size."""
+
+STATEMENTS_KEPT: Final = 128
+"""Statements that stay compiled: one for each number of rows below 64, and all the others."""
 
 PIECE_SIZE: Final = 64 * 2**10
 """Bytes of content up to which a message is one row; larger ones are in pieces of this size."""
@@ -101,12 +107,20 @@ def add_messages(cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, floa
         for row in rows:
             if len(row[5]) > PIECE_SIZE:
                 _add_large_message(cursor, row)
-    start = 0
-    for size in _ROWS_A_STATEMENT:
-        statement = f"{_ADD_MESSAGE}{_ROW}{f', {_ROW}' * (size - 1)}"
-        while len(small) - start >= size:
-            cursor.execute(statement, tuple(chain.from_iterable(small[start : start + size])))
+    start, end = 0, len(small)
+    for size in ROWS_A_STATEMENT:
+        while end - start >= size:
+            _add_small_messages(cursor, small[start : start + size])
             start += size
+    if start < end:
+        _add_small_messages(cursor, small[start:])
+
+
+def _add_small_messages(
+    cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, float, bytes]]
+) -> None:
+    values = ", ".join([_ROW] * len(rows))
+    cursor.execute(_ADD_MESSAGE + values, tuple(chain.from_iterable(rows)))
 
 
 def _add_large_message(cursor: Cursor, row: tuple[int, int, bytes, int, float, bytes]) -> None:
@@ -126,24 +140,65 @@ def _add_large_message(cursor: Cursor, row: tuple[int, int, bytes, int, float, b
             )
 
 
-def iterate_waiting(cursor: Cursor, recipient: int, first: int) -> Generator[Piece, None, None]:
-    """What waits for a client from a sequence on, the oldest first; without what is in pieces."""
-    with closing(cursor.connection.cursor()) as rows:
-        yield from rows.execute(
-            "SELECT sequence, sender, type, length(content) + in_pieces, 0, content"
-            " FROM mailbox_message WHERE recipient = ? AND sequence >= ? ORDER BY sequence",
-            (recipient, first),
-        )
+def index_messages(cursor: Cursor) -> None:
+    """Put all messages into the index that are not in it, in the index's own order."""
+    cursor.execute(
+        "INSERT INTO mailbox_waiting (recipient, sequence)"
+        " SELECT recipient, sequence FROM mailbox_message"
+        " WHERE sequence > (SELECT value FROM mailbox_meta WHERE name = ?)"
+        " ORDER BY recipient, sequence",
+        (_LAST_INDEXED,),
+    )
+    cursor.execute(
+        "UPDATE mailbox_meta SET value = max("
+        "value, (SELECT ifnull(max(sequence), 0) FROM mailbox_message)) WHERE name = ?",
+        (_LAST_INDEXED,),
+    )
 
 
-def iterate_heads(cursor: Cursor, recipient: int, first: int) -> Generator[Piece, None, None]:
+def list_unindexed(cursor: Cursor) -> Sequence[tuple[int, int]]:
+    """Sequences and recipients' keys of the messages that are not in the index, the oldest first."""
+    return cursor.execute(
+        "SELECT sequence, recipient FROM mailbox_message"
+        " WHERE sequence > (SELECT value FROM mailbox_meta WHERE name = ?) ORDER BY sequence",
+        (_LAST_INDEXED,),
+    ).fetchall()
+
+
+def iterate_waiting(
+    cursor: Cursor, recipient: int, first: int, arrived: Sequence[int]
+) -> Generator[Piece, None, None]:
+    """What waits for a client from a sequence on, the oldest first; without what is in pieces.
+
+    :param arrived: what is not in the index of it.
+    """
+    return _iterate(cursor, "content", recipient, first, arrived)
+
+
+def iterate_heads(
+    cursor: Cursor, recipient: int, first: int, arrived: Sequence[int]
+) -> Generator[Piece, None, None]:
     """The same without any content: SQLite takes a blob's length from the head of its row."""
+    return _iterate(cursor, "x''", recipient, first, arrived)
+
+
+def _iterate(
+    cursor: Cursor, content: str, recipient: int, first: int, arrived: Sequence[int]
+) -> Generator[Piece, None, None]:
+    columns = f"sequence, sender, type, length(content) + in_pieces, 0, {content}"
     with closing(cursor.connection.cursor()) as rows:
+        # The index leads, whatever SQLite would think of that.
         yield from rows.execute(
-            "SELECT sequence, sender, type, length(content) + in_pieces, 0, x''"
-            " FROM mailbox_message WHERE recipient = ? AND sequence >= ? ORDER BY sequence",
+            f"SELECT {columns} FROM mailbox_waiting CROSS JOIN mailbox_message USING (sequence)"  # noqa: S608 - made of constants
+            " WHERE mailbox_waiting.recipient = ? AND sequence >= ? ORDER BY sequence",
             (recipient, first),
         )
+        if arrived:
+            yield from rows.execute(
+                f"SELECT {columns} FROM mailbox_message"  # noqa: S608 - made of constants
+                " WHERE sequence IN (SELECT value FROM json_each(?)) ORDER BY sequence",
+                (json.dumps(arrived),),
+            )
 
 
 def read_content(cursor: Cursor, sequence: int, offset: int, size: int) -> bytes:
@@ -160,9 +215,12 @@ def read_content(cursor: Cursor, sequence: int, offset: int, size: int) -> bytes
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def delete_messages(cursor: Cursor, sequences: Sequence[int], *, large: bool) -> None:
+def delete_messages(
+    cursor: Cursor, sequences: Sequence[int], indexed: Sequence[int], *, large: bool
+) -> None:
     """Delete messages for good. The pieces of large ones are to be deleted, after that.
 
+    :param indexed: those of them that are in the index.
     :param large: whether some may be in pieces.
     """
     if not sequences:
@@ -173,6 +231,13 @@ def delete_messages(cursor: Cursor, sequences: Sequence[int], *, large: bool) ->
             "INSERT INTO mailbox_rubbish (message) SELECT sequence FROM mailbox_message"
             " WHERE sequence IN (SELECT value FROM json_each(?)) AND in_pieces > 0",
             (listed,),
+        )
+    if indexed:
+        cursor.execute(
+            "DELETE FROM mailbox_waiting WHERE (recipient, sequence) IN"
+            " (SELECT recipient, sequence FROM mailbox_message"
+            " WHERE sequence IN (SELECT value FROM json_each(?)))",
+            (json.dumps(indexed),),
         )
     # All in one statement, for the same reason as above.
     cursor.execute(

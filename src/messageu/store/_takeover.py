@@ -114,6 +114,7 @@ def _take_messages(
         sequence = statements.reserve_sequences(cursor, 1)
         statements.add_messages(cursor, [(sequence, *fields, stored_at, raw)])
         counts.messages += 1
+    statements.index_messages(cursor)
 
 
 def _columns(cursor: sqlite3.Cursor, table: str) -> frozenset[str]:
