@@ -12,7 +12,7 @@ class ArrivalsTests(SynchronousTestCase):
 
     def test_in_order(self):
         """Each client's messages are known in order of arrival, from any of them on."""
-        self.arrivals.add(6, 7)
+        self.arrivals.add([(6, 7)])
         self.assertEqual(self.arrivals.of(7, 0), [1, 5, 6])
         self.assertEqual(self.arrivals.of(7, 2), [5, 6])
         self.assertEqual(self.arrivals.of(8, 0), [2])
@@ -29,7 +29,7 @@ class ArrivalsTests(SynchronousTestCase):
         """What has come into the index is forgotten, and more may come."""
         self.arrivals.clear()
         self.assertEqual((len(self.arrivals), self.arrivals.of(7, 0)), (0, []))
-        self.arrivals.add(9, 7)
+        self.arrivals.add([(9, 7, "whatever")])
         self.assertEqual(self.arrivals.of(7, 0), [9])
 
     def test_unknown(self):

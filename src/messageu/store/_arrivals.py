@@ -33,17 +33,19 @@ class Arrivals:
     def load(self, rows: Iterable[tuple[int, int]]) -> None:
         """Begin with these sequences and recipients, in order of arrival."""
         self.clear()
-        for sequence, recipient in rows:
-            self.add(sequence, recipient)
+        self.add(rows)
         self.loaded = True
 
-    def add(self, sequence: int, recipient: int) -> None:
-        """A message has arrived, later than all that are known."""
-        self._recipients[sequence] = recipient
-        waiting = self._waiting.get(recipient)
-        if waiting is None:
-            waiting = self._waiting[recipient] = {}
-        waiting[sequence] = None
+    def add(self, rows: Iterable[tuple[int, int, *tuple[object, ...]]]) -> None:
+        """Messages have arrived, later than all that are known: sequences and recipients' keys
+        first."""
+        recipients, waiting = self._recipients, self._waiting
+        for sequence, recipient, *_ in rows:
+            recipients[sequence] = recipient
+            if recipient in waiting:
+                waiting[recipient][sequence] = None
+            else:
+                waiting[recipient] = {sequence: None}
 
     def discard(self, sequences: Iterable[int]) -> None:
         """Some messages are gone, or did not arrive after all."""

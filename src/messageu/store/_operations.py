@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from attrs import define, field, frozen
@@ -36,6 +35,7 @@ from ._interface import (
 )
 from ._leases import LeaseLedger
 from ._pages import fill_page
+from ._statements import MessageRow
 from ._transactor import Operation
 
 if TYPE_CHECKING:
@@ -107,12 +107,10 @@ class StoreWork:
             self._reserved = True
         return first
 
-    def add(self, rows: Sequence[tuple[int, int, bytes, int, float, bytes]]) -> None:
+    def add(self, rows: Sequence[MessageRow]) -> None:
         """Store messages."""
         statements.add_messages(self.cursor, rows)
-        add = self._arrivals.add
-        for row in rows:
-            add(row[0], row[1])
+        self._arrivals.add(rows)
         self._arrived += [row[0] for row in rows]
 
     def delete(self, sequences: Sequence[int], *, large: bool) -> None:
@@ -279,46 +277,33 @@ class Put(StoreOperation):
     def run_group(
         cls, work: StoreWork, group: Sequence[Put]
     ) -> Sequence[Sequence[MessageId | Refusal]]:
-        found = [put.find_recipients(work) for put in group]
-        accepted = sum(type(recipient) is int for each in found for recipient in each)
-        if not accepted:
-            return cast(Sequence[Sequence[Refusal]], found)
-        sequences = count(work.take_sequences(accepted))
-        rows: list[tuple[int, int, bytes, int, float, bytes]] = []
-        results = [
-            put.place(recipients, sequences, rows)
-            for put, recipients in zip(group, found, strict=True)
-        ]
-        work.add(rows)
+        rows: list[MessageRow] = []
+        results = []
+        # Those of what is refused are never used.
+        sequence = work.take_sequences(sum([put.count for put in group]))
+        for put in group:
+            results.append(put.place(work, sequence, rows))
+            sequence += put.count
+        if rows:
+            work.add(rows)
         return results
 
-    def find_recipients(self, work: StoreWork) -> Sequence[int | Refusal]:
-        """The key of each recipient, if both the sender and the recipient are known."""
-        found: list[int | Refusal] = []
-        for envelope in self.envelopes:
-            if work.requester(envelope.sender, self.time) is None:
-                found.append(Refusal.UNKNOWN_CLIENT)
-            else:
-                recipient = work.key_of(envelope.recipient)
-                found.append(Refusal.UNKNOWN_RECIPIENT if recipient is None else recipient)
-        return found
-
     def place(
-        self,
-        recipients: Sequence[int | Refusal],
-        sequences: Iterator[int],
-        rows: list[tuple[int, int, bytes, int, float, bytes]],
+        self, work: StoreWork, sequence: int, rows: list[MessageRow]
     ) -> Sequence[MessageId | Refusal]:
-        """Make a row of each message that is not refused; what became of each message."""
+        """Make a row of each message that is not refused; what becomes of each message."""
         result: list[MessageId | Refusal] = []
-        for envelope, recipient in zip(self.envelopes, recipients, strict=True):
-            if isinstance(recipient, Refusal):
-                result.append(recipient)
-                continue
-            sequence = next(sequences)
-            sender, kind, content = envelope.sender.raw, envelope.type, envelope.content
-            rows.append((sequence, recipient, sender, kind, self.time, content))
-            result.append(MessageId(sequence % MESSAGE_ID_LIMIT))
+        time, requester, key_of = self.time, work.requester, work.key_of
+        for number, envelope in enumerate(self.envelopes, sequence):
+            sender = envelope.sender
+            recipient = key_of(envelope.recipient)
+            if requester(sender, time) is None:
+                result.append(Refusal.UNKNOWN_CLIENT)
+            elif recipient is None:
+                result.append(Refusal.UNKNOWN_RECIPIENT)
+            else:
+                rows.append((number, recipient, sender.raw, envelope.type, time, envelope.content))
+                result.append(MessageId(number % MESSAGE_ID_LIMIT))
         return result
 
 

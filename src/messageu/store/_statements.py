@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _LAST_SEQUENCE: Final = "last_sequence"
 _LAST_INDEXED: Final = "last_indexed"
+
+MessageRow: TypeAlias = tuple[int, int, bytes, int, float, bytes]
+"""A message to come: sequence, recipient's key, sender's id, type, time of arrival, content."""
 
 _ADD_MESSAGE: Final = (
     "INSERT INTO mailbox_message (sequence, recipient, sender, type, stored_at, content) VALUES "
@@ -96,8 +99,8 @@ def reserve_sequences(cursor: Cursor, count: int) -> int:
     return int(last) + 1
 
 
-def add_messages(cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, float, bytes]]) -> None:
-    """Insert messages: sequence, recipient's key, sender's id, type, time of arrival, content.
+def add_messages(cursor: Cursor, rows: Sequence[MessageRow]) -> None:
+    """Insert messages.
 
     Many rows a statement: each statement is one wait for the interpreter's lock, for which the
     reactor's thread waits as well.
@@ -116,14 +119,12 @@ def add_messages(cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, floa
         _add_small_messages(cursor, small[start:])
 
 
-def _add_small_messages(
-    cursor: Cursor, rows: Sequence[tuple[int, int, bytes, int, float, bytes]]
-) -> None:
+def _add_small_messages(cursor: Cursor, rows: Sequence[MessageRow]) -> None:
     values = ", ".join([_ROW] * len(rows))
     cursor.execute(_ADD_MESSAGE + values, tuple(chain.from_iterable(rows)))
 
 
-def _add_large_message(cursor: Cursor, row: tuple[int, int, bytes, int, float, bytes]) -> None:
+def _add_large_message(cursor: Cursor, row: MessageRow) -> None:
     """Insert a message in pieces, of which only one at a time is copied."""
     *head, content = row
     cursor.execute(
