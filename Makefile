@@ -8,8 +8,10 @@ TESTS ?= tests
 # More options of a measurement: make bench BENCH='--only sends'
 BENCH ?=
 JOBS ?= 2
+# Tests that are harder at full size.
+TORTURED ?= tests.simulation tests.crashes tests.abuse
 
-.PHONY: help demo test serve bench lint types cov lowest venv venv-lowest clean
+.PHONY: help demo test torture serve bench lint types cov lowest venv venv-lowest clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,6 +22,10 @@ demo: venv ## a relay and two clients exchange keys, texts and a file, and the r
 
 test: venv ## all tests; TESTS=tests.wire for some of them
 	@$(if $(COV),$(BIN)/coverage run -m twisted.trial,$(BIN)/trial) --jobs $(JOBS) $(TESTS)
+
+torture: venv ## faults and abuse at full size, which takes long; TORTURED=tests.abuse for a part
+	@rm -f build/torture/results.jsonl
+	@TORTURE=1 $(BIN)/trial $(TORTURED)
 
 serve: venv ## a relay in the foreground, in this directory
 	@exec $(BIN)/twistd --nodaemon --pidfile= messageu
