@@ -148,3 +148,4 @@ class Refusal(Enum):
     NAME_TAKEN = auto()
     UNKNOWN_CLIENT = auto()
     UNKNOWN_RECIPIENT = auto()
+    MAILBOX_FULL = auto()

@@ -17,7 +17,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from messageu.server import Door, Expiry, Limits, RelayService
-from messageu.store import SqliteStore
+from messageu.store import Quota, SqliteStore
 
 _log = Logger()
 
@@ -116,11 +116,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         text = f"tcp:{read_port(Path(options['port-file']))}"
         doors = [Door(text, serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
     days = options["expire-after"]
+    limits = Limits()
+    quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
     return RelayService(
         doors,
-        SqliteStore(Path(options["database"]).absolute(), reactor, now=time.time),
+        SqliteStore(Path(options["database"]).absolute(), reactor, now=time.time, quota=quota),
         clock,
-        Limits(),
+        limits,
         None if days is None else Expiry(days * DAY, time.time),
         _keep_stderr(),
     )

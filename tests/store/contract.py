@@ -24,9 +24,11 @@ from messageu.model import (
     UserName,
 )
 from messageu.store import (
+    NO_QUOTA,
     START,
     IMailboxStore,
     MemoryStore,
+    Quota,
     SqliteStore,
     StoreError,
     StoreUnavailable,
@@ -83,6 +85,7 @@ class MemoryFixture:
     """A MemoryStore, with the calls that the others need."""
 
     time: float = NOON
+    quota: Quota = NO_QUOTA
     new_client_id: Callable[[], ClientId] = random_client_id
     store: MemoryStore = field(init=False)
 
@@ -95,6 +98,7 @@ class MemoryFixture:
 
     def reopen(self):
         self.result(self.store.close())
+        self.store.quota = self.quota
         self.store.open()
 
     def set_last_sequence(self, number):
@@ -109,6 +113,7 @@ class SqliteFixture:
     """An SqliteStore in a folder of its own, whose thread is a clock in memory."""
 
     time: float = NOON
+    quota: Quota = NO_QUOTA
     new_client_id: Callable[[], ClientId] = random_client_id
     clock: Clock = field(factory=Clock)
     folder: Path = field(factory=lambda: Path(tempfile.mkdtemp(prefix="messageu-")))
@@ -130,6 +135,7 @@ class SqliteFixture:
             self.clock,
             now=lambda: self.time,
             new_client_id=self.new_client_id,
+            quota=self.quota,
             new_pool=threadless_pool,
             engine=self.engine,
         )
@@ -379,6 +385,43 @@ class StoreContract:
         lease = self.lease(bob)
         self.assertEqual(ids_of(lease), sent)
         self.assertEqual(self.contents(lease), [bytes([number]) for number in range(9)])
+
+    def test_mailbox_full(self):
+        """A mailbox takes so many messages and so many bytes; what is there stays, others' mail is
+        not touched, and there is room again when some has gone."""
+        self.fixture.quota = Quota(messages=3, content=10)
+        self.fixture.reopen()
+        alice, bob = self.two()
+        full = Refusal.MAILBOX_FULL
+        for _ in range(2):
+            self.assertIsInstance(self.put(alice, bob, b"12345"), MessageId)
+            self.assertEqual(self.put(alice, bob, b"123456"), full)
+            self.assertIsInstance(self.put(alice, alice, b""), MessageId)
+            outcomes = self.result(
+                self.store.put(
+                    [Envelope(alice, bob, 3, each) for each in (b"1234", b"12", b"", b"")]
+                )
+            )
+            self.assertEqual(
+                [type(outcome) for outcome in outcomes], [MessageId, Refusal, MessageId, Refusal]
+            )
+            self.assertEqual(self.waiting(bob), [b"12345", b"1234", b""])
+            self.fixture.reopen()
+            self.assertEqual(self.put(alice, bob, b""), full)
+            self.settle(self.lease(bob))
+            self.settle(self.lease(alice))
+
+    def test_room_after_expiry(self):
+        """What has expired takes no room."""
+        self.fixture.quota = Quota(messages=2, content=10)
+        self.fixture.reopen()
+        alice, bob = self.two()
+        for _ in range(3):
+            self.put(alice, bob, b"1")
+        self.fixture.time += 10
+        self.assertEqual(self.result(self.store.expire(self.fixture.time)), 2)
+        for outcome in (MessageId, MessageId, Refusal):
+            self.assertIsInstance(self.put(alice, bob, b"1"), outcome)
 
     def test_ids_are_unique(self):
         """A message id is not given again after its message is gone, nor after a restart."""

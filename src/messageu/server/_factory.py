@@ -55,7 +55,9 @@ class RelayFactory(ServerFactory):
         self._gone = self._forget
         notices = Notices(clock)
         self.exchange = Exchange(
-            postmaster=Postmaster(store, limits, clock, Intake(store, clock, notices.note_failure)),
+            postmaster=Postmaster(
+                store, limits, clock, Intake(store, clock, notices.note_failure, limits.hits)
+            ),
             limits=limits,
             clock=clock,
             codec=v2.RequestCodec(limits.settings.content),

@@ -6,6 +6,7 @@ sends waits for the same commit anyway.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final, TypeAlias
@@ -15,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from messageu.model import Envelope, MessageId
+from messageu.model import Envelope, MessageId, Refusal
 from messageu.store import IMailboxStore, PutOutcome, StoreError
 from messageu.wire import v2
 
@@ -38,14 +39,20 @@ class Intake:
 
     :param complain: is called with what went wrong when messages could not be stored: once for all
         that it hit, not for each of them.
+    :param hits: counts messages that met a full mailbox.
     """
 
     def __init__(
-        self, store: IMailboxStore, clock: IReactorTime, complain: Callable[[Failure], None]
+        self,
+        store: IMailboxStore,
+        clock: IReactorTime,
+        complain: Callable[[Failure], None],
+        hits: Counter[str],
     ) -> None:
         self._store = store
         self._clock = clock
         self._complain = complain
+        self._hits = hits
         self._gathered: list[tuple[Sequence[Envelope], Reply]] = []
         self._messages = 0
         self._bytes = 0
@@ -94,6 +101,8 @@ class Intake:
             return v2.stored_frame(envelope.recipient, outcome)
         if isinstance(outcome, StoreError):
             self._complain(Failure(outcome))
+        elif outcome is Refusal.MAILBOX_FULL:
+            self._hits["mailbox_full"] += 1
         return REFUSED
 
     def _excuse(

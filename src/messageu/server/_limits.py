@@ -15,6 +15,7 @@ from messageu.wire import v2
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 CROWDED: Final = 0.8
 """The part of all connections above which the address that holds most is refused more."""
@@ -47,6 +48,8 @@ class LimitSettings:
     drain_deadline: float = 10.0
     stop_grace: float = 10.0
     registrations_a_minute: int = 600
+    mailbox_messages: int = 1_000_000
+    mailbox_bytes: int = 2 * GIB
 
 
 class Evictable(Protocol):

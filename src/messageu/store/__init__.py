@@ -2,6 +2,7 @@
 
 from ._engine import SqliteEngine
 from ._interface import (
+    NO_QUOTA,
     START,
     Directory,
     DirectoryPage,
@@ -11,6 +12,7 @@ from ._interface import (
     Piece,
     Position,
     PutOutcome,
+    Quota,
     StoreError,
     StoreUnavailable,
     StoreUnusable,
@@ -20,6 +22,7 @@ from ._sqlite import SqliteStore
 from ._transactor import ConnectionPool, Engine, connection_pool
 
 __all__ = [
+    "NO_QUOTA",
     "START",
     "ConnectionPool",
     "Directory",
@@ -32,6 +35,7 @@ __all__ = [
     "Piece",
     "Position",
     "PutOutcome",
+    "Quota",
     "SqliteEngine",
     "SqliteStore",
     "StoreError",

@@ -16,36 +16,38 @@ ARRIVALS_LIMIT: Final = 2_048
 
 
 class Arrivals:
-    """The sequences of the messages that are not in the index, by their recipients' keys.
+    """The sequences and sizes of what is not in the index, by the recipients' keys.
 
     Nothing is known before the first :meth:`load`. What is added in a transaction that fails is to
     be discarded. A message that is gone may stay until it is discarded: it is not found any more.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, dict[int, None]] = {}
+        self._waiting: dict[int, dict[int, int]] = {}
         self._recipients: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
         self.loaded = False
 
     def __len__(self) -> int:
         return len(self._recipients)
 
-    def load(self, rows: Iterable[tuple[int, int]]) -> None:
-        """Begin with these sequences and recipients, in order of arrival."""
+    def load(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Begin with these sequences, recipients and sizes, in order of arrival."""
         self.clear()
         self.add(rows)
         self.loaded = True
 
-    def add(self, rows: Iterable[tuple[int, int, *tuple[object, ...]]]) -> None:
-        """Messages have arrived, later than all that are known: sequences and recipients' keys
-        first."""
-        recipients, waiting = self._recipients, self._waiting
-        for sequence, recipient, *_ in rows:
+    def add(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Messages have arrived, later than all that are known: sequence, recipient, size."""
+        recipients, waiting, sizes = self._recipients, self._waiting, self._sizes
+        for sequence, recipient, size in rows:
             recipients[sequence] = recipient
             if recipient in waiting:
-                waiting[recipient][sequence] = None
+                waiting[recipient][sequence] = size
+                sizes[recipient] += size
             else:
-                waiting[recipient] = {sequence: None}
+                waiting[recipient] = {sequence: size}
+                sizes[recipient] = size
 
     def discard(self, sequences: Iterable[int]) -> None:
         """Some messages are gone, or did not arrive after all."""
@@ -53,14 +55,19 @@ class Arrivals:
             recipient = self._recipients.pop(sequence, None)
             if recipient is not None:
                 waiting = self._waiting[recipient]
-                del waiting[sequence]
+                self._sizes[recipient] -= waiting.pop(sequence)
                 if not waiting:
-                    del self._waiting[recipient]
+                    del self._waiting[recipient], self._sizes[recipient]
 
     def clear(self) -> None:
         """All of them are in the index."""
         self._waiting.clear()
         self._recipients.clear()
+        self._sizes.clear()
+
+    def usage(self, recipient: int) -> tuple[int, int]:
+        """How many messages of a client are here, and how many bytes of content they have."""
+        return len(self._waiting.get(recipient, ())), self._sizes.get(recipient, 0)
 
     def of(self, recipient: int, first: int) -> Sequence[int]:
         """What waits for a client from a sequence on, in order of arrival."""

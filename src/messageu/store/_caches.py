@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 CLIENT_KEYS_LIMIT: Final = 65_536
 """Clients whose integer key is remembered; about 200 bytes each."""
+
+USAGE_LIMIT: Final = 16_384
+"""Mailboxes whose usage is remembered; about 150 bytes each."""
 
 SEQUENCES_RESERVED: Final = 4_096
 """Sequences that are reserved with one write."""
@@ -18,38 +24,64 @@ LAST_SEEN_INTERVAL: Final = 5.0
 """Seconds between two writes of what was gathered, when something else is written anyway."""
 
 
-class ClientKeys:
+class Remembered(Generic[K, V]):
+    """What was needed lately.
+
+    There are two generations: when the younger one has half of what may be remembered, it becomes
+    the older one, and what was in that and not asked for since is forgotten. To ask costs no more
+    than one look, which a row in the order of use would double.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._half = limit // 2
+        self._younger: dict[K, V] = {}
+        self._older: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        """What belongs to a key, if it is remembered."""
+        value = self._younger.get(key)
+        if value is None:
+            value = self._older.get(key)
+            if value is not None:
+                self.remember(key, value)
+        return value
+
+    def remember(self, key: K, value: V) -> None:
+        """This belongs to that."""
+        if len(self._younger) >= self._half:
+            self._younger, self._older = {}, self._younger
+        self._younger[key] = value
+
+    def forget(self, key: K) -> None:
+        """It has changed."""
+        self._younger.pop(key, None)
+        self._older.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._younger, self._older = {}, {}
+
+
+class ClientKeys(Remembered[bytes, int]):
     """The integer keys of clients that were heard of lately.
 
-    By their 16 bytes, which are hashed faster than what they are wrapped in. There are two
-    generations: when the younger one has half of what may be remembered, it becomes the older
-    one, and what was in that and not asked for since is forgotten. To ask costs no more than one
-    look, which a row in the order of use would double.
+    By their 16 bytes, which are hashed faster than what they are wrapped in.
     """
 
     def __init__(self, limit: int = CLIENT_KEYS_LIMIT) -> None:
-        self._half = limit // 2
-        self._younger: dict[bytes, int] = {}
-        self._older: dict[bytes, int] = {}
-
-    def get(self, client_id: bytes) -> int | None:
-        """The key, if it is remembered."""
-        key = self._younger.get(client_id)
-        if key is None:
-            key = self._older.get(client_id)
-            if key is not None:
-                self._remember(client_id, key)
-        return key
+        super().__init__(limit)
 
     def update(self, learned: Mapping[bytes, int]) -> None:
         """Remember keys that are on the disk."""
         for client_id, key in learned.items():
-            self._remember(client_id, key)
+            self.remember(client_id, key)
 
-    def _remember(self, client_id: bytes, key: int) -> None:
-        if len(self._younger) >= self._half:
-            self._younger, self._older = {}, self._younger
-        self._younger[client_id] = key
+
+class MailboxUsage(Remembered[int, tuple[int, int]]):
+    """How many messages and bytes of a mailbox are in the index, by its owner's key."""
+
+    def __init__(self, limit: int = USAGE_LIMIT) -> None:
+        super().__init__(limit)
 
 
 class Sequences:

@@ -93,6 +93,18 @@ class Lease:
     first: Page
 
 
+@frozen
+class Quota:
+    """What one mailbox may hold: so many messages, and so many bytes of content."""
+
+    messages: int
+    content: int
+
+
+NO_QUOTA: Final = Quota(2**63 - 1, 2**63 - 1)
+"""As much as there is."""
+
+
 PutOutcome: TypeAlias = MessageId | Refusal | StoreError
 """What became of one message: stored, refused, or at fault by itself."""
 
@@ -131,7 +143,8 @@ class IMailboxStore(Interface):
 
     def put(envelopes: Sequence[Envelope]) -> Deferred[Sequence[PutOutcome]]:
         """Store messages, in order; what became of each. Each is stored, refused or failed by
-        itself. Refused: UNKNOWN_CLIENT for its sender, UNKNOWN_RECIPIENT."""
+        itself. Refused: UNKNOWN_CLIENT for its sender, UNKNOWN_RECIPIENT, MAILBOX_FULL. What
+        is being deleted may still count."""
 
     def lease(
         requester: ClientId, max_messages: int, max_bytes: int, page: int

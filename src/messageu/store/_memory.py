@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ from messageu.model import (
 )
 
 from ._interface import (
+    NO_QUOTA,
     START,
     Directory,
     DirectoryPage,
@@ -31,6 +33,7 @@ from ._interface import (
     Piece,
     Position,
     PutOutcome,
+    Quota,
     StoreError,
     StoreUnavailable,
 )
@@ -77,6 +80,7 @@ class MemoryStore:
     shows, are not kept.
 
     :ivar is_open: whether operations are taken.
+    :ivar quota: what one mailbox may hold.
     :param now: wall-clock seconds since the epoch, for times of arrival.
     :param new_client_id: makes the id of a new client.
     """
@@ -86,12 +90,15 @@ class MemoryStore:
         *,
         now: Callable[[], float],
         new_client_id: Callable[[], ClientId] = random_client_id,
+        quota: Quota = NO_QUOTA,
     ) -> None:
         self._now = now
+        self.quota = quota
         self._new_client_id = new_client_id
         self.is_open = False
         self._clients: dict[ClientId, _Client] = {}
         self._messages: dict[int, _Message] = {}
+        self._usage: defaultdict[ClientId, tuple[int, int]] = defaultdict(lambda: (0, 0))
         self._last_sequence = 0
         self._leases = LeaseLedger()
 
@@ -191,6 +198,11 @@ class MemoryStore:
             return Refusal.UNKNOWN_CLIENT
         if envelope.recipient not in self._clients:
             return Refusal.UNKNOWN_RECIPIENT
+        size = len(envelope.content)
+        messages, content = self._usage[envelope.recipient]
+        if messages >= self.quota.messages or content + size > self.quota.content:
+            return Refusal.MAILBOX_FULL
+        self._usage[envelope.recipient] = messages + 1, content + size
         self._last_sequence += 1
         self._messages[self._last_sequence] = _Message(envelope, self._now())
         return _message_id(self._last_sequence)
@@ -207,7 +219,9 @@ class MemoryStore:
 
     def _delete(self, sequences: Sequence[int]) -> None:
         for sequence in sequences:
-            del self._messages[sequence]
+            envelope = self._messages.pop(sequence).envelope
+            messages, content = self._usage[envelope.recipient]
+            self._usage[envelope.recipient] = messages - 1, content - len(envelope.content)
         # Nothing here fails half-way, so that nothing is ever undone.
         self._leases.commit()
 

@@ -22,7 +22,7 @@ from messageu.model import (
 
 from . import _statements as statements
 from ._arrivals import Arrivals
-from ._caches import SEQUENCES_RESERVED, ClientKeys, LastSeen, Sequences
+from ._caches import SEQUENCES_RESERVED, ClientKeys, LastSeen, MailboxUsage, Sequences
 from ._interface import (
     START,
     Directory,
@@ -31,6 +31,7 @@ from ._interface import (
     Page,
     Piece,
     Position,
+    Quota,
     StoreError,
 )
 from ._leases import LeaseLedger
@@ -63,9 +64,13 @@ class StoreWork:
     _keys: ClientKeys
     _sequences: Sequences
     _arrivals: Arrivals
+    _usage: MailboxUsage
+    _quota: Quota
     _arrived: list[int] = field(init=False, factory=list)
     _gone: list[int] = field(init=False, factory=list)
     _indexed: bool = field(init=False, default=False)
+    _room: dict[int, list[int]] = field(init=False, factory=dict)
+    _changed: list[int] = field(init=False, factory=list)
     _reserved: bool = field(init=False, default=False)
     _known: dict[bytes, int] = field(init=False, factory=dict)
     _learned: dict[bytes, int] = field(init=False, factory=dict)
@@ -110,14 +115,40 @@ class StoreWork:
     def add(self, rows: Sequence[MessageRow]) -> None:
         """Store messages."""
         statements.add_messages(self.cursor, rows)
-        self._arrivals.add(rows)
+        self._arrivals.add([(row[0], row[1], len(row[5])) for row in rows])
         self._arrived += [row[0] for row in rows]
 
     def delete(self, sequences: Sequence[int], *, large: bool) -> None:
         """Delete messages, of which some may be large."""
         indexed = self._arrivals.unknown(sequences)
-        statements.delete_messages(self.cursor, sequences, indexed, large=large)
+        if indexed:
+            self._changed += statements.delete_from_index(self.cursor, indexed)
+        statements.delete_messages(self.cursor, sequences, large=large)
         self._gone += sequences
+
+    def take_room(self, recipient: int, size: int) -> bool:
+        """Use up room for a message of this size in a mailbox, if there is enough."""
+        room = self._room.get(recipient)
+        if room is None:
+            room = self._room[recipient] = self._measure_room(recipient)
+        if room[0] < 1 or room[1] < size:
+            return False
+        room[0] -= 1
+        room[1] -= size
+        return True
+
+    def _measure_room(self, recipient: int) -> list[int]:
+        indexed = self._usage.get(recipient)
+        if indexed is None:
+            indexed = statements.find_usage(self.cursor, recipient)
+            self._usage.remember(recipient, indexed)
+            if self._changed or self._indexed:  # it may be undone
+                self._changed.append(recipient)
+        messages, content = self._arrivals.usage(recipient)
+        return [
+            self._quota.messages - indexed[0] - messages,
+            self._quota.content - indexed[1] - content,
+        ]
 
     def waiting(self, recipient: int, first: int) -> Generator[Piece, None, None]:
         """What waits for a client from a sequence on, without what is in pieces."""
@@ -154,6 +185,7 @@ class StoreWork:
             self._arrivals.clear()
         else:
             self._arrivals.discard(self._gone)
+        self._forget_usage()
 
     def rolled_back(self) -> None:
         """What was learned is void."""
@@ -161,6 +193,13 @@ class StoreWork:
         if self._reserved:
             self._sequences.forget()
         self._arrivals.discard(self._arrived)
+        self._forget_usage()
+
+    def _forget_usage(self) -> None:
+        if self._indexed:
+            self._usage.clear()
+        for recipient in self._changed:
+            self._usage.forget(recipient)
 
 
 StoreOperation = Operation[StoreWork]
@@ -294,6 +333,7 @@ class Put(StoreOperation):
         """Make a row of each message that is not refused; what becomes of each message."""
         result: list[MessageId | Refusal] = []
         time, requester, key_of = self.time, work.requester, work.key_of
+        take_room = work.take_room
         for number, envelope in enumerate(self.envelopes, sequence):
             sender = envelope.sender
             recipient = key_of(envelope.recipient)
@@ -301,6 +341,8 @@ class Put(StoreOperation):
                 result.append(Refusal.UNKNOWN_CLIENT)
             elif recipient is None:
                 result.append(Refusal.UNKNOWN_RECIPIENT)
+            elif not take_room(recipient, len(envelope.content)):
+                result.append(Refusal.MAILBOX_FULL)
             else:
                 rows.append((number, recipient, sender.raw, envelope.type, time, envelope.content))
                 result.append(MessageId(number % MESSAGE_ID_LIMIT))

@@ -18,7 +18,15 @@ FOREIGN_VERSION: Final = 0
 """The tables of another server, which are taken over as if they were an older schema."""
 
 TABLES: Final = frozenset(
-    {"mailbox_meta", "mailbox_client", "mailbox_message", "mailbox_piece", "mailbox_rubbish"}
+    {
+        "mailbox_meta",
+        "mailbox_client",
+        "mailbox_message",
+        "mailbox_piece",
+        "mailbox_rubbish",
+        "mailbox_waiting",
+        "mailbox_usage",
+    }
 )
 """The tables without which nothing works."""
 
@@ -72,8 +80,17 @@ _TABLES: Final = (
     CREATE TABLE mailbox_waiting (
         recipient INTEGER NOT NULL,
         sequence INTEGER NOT NULL,
+        size INTEGER NOT NULL,
         PRIMARY KEY (recipient, sequence)
     ) WITHOUT ROWID
+    """,
+    # What that index adds up to.
+    """
+    CREATE TABLE mailbox_usage (
+        recipient INTEGER PRIMARY KEY,
+        messages INTEGER NOT NULL,
+        content INTEGER NOT NULL
+    )
     """,
     "CREATE INDEX mailbox_message_stored_at ON mailbox_message (stored_at)",
     # Rows of another server that we cannot use, as they were.

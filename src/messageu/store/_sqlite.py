@@ -18,9 +18,10 @@ from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 
 from . import _statements as statements
 from ._arrivals import ARRIVALS_LIMIT, Arrivals
-from ._caches import ClientKeys, LastSeen, Sequences
+from ._caches import ClientKeys, LastSeen, MailboxUsage, Sequences
 from ._engine import SqliteEngine
 from ._interface import (
+    NO_QUOTA,
     Directory,
     DirectoryPage,
     IMailboxStore,
@@ -28,6 +29,7 @@ from ._interface import (
     Page,
     Position,
     PutOutcome,
+    Quota,
     StoreError,
     StoreUnavailable,
 )
@@ -109,6 +111,7 @@ class SqliteStore:
     :param reactor: runs callbacks and timers; its time is the one of delays only.
     :param now: wall-clock seconds since the epoch, for times of arrival and of requests.
     :param new_client_id: makes the id of a new client.
+    :param quota: what one mailbox may hold.
     :param engine: what is particular to SQLite.
     :param new_pool: makes adbapi's pool of the one connection, from the engine and the reactor.
     """
@@ -120,6 +123,7 @@ class SqliteStore:
         *,
         now: Callable[[], float],
         new_client_id: Callable[[], ClientId] = random_client_id,
+        quota: Quota = NO_QUOTA,
         engine: SqliteEngine | None = None,
         new_pool: Callable[[Engine, Any], ConnectionPool] = connection_pool,
     ) -> None:
@@ -127,11 +131,13 @@ class SqliteStore:
         self._reactor = reactor
         self._now = now
         self._new_client_id = new_client_id
+        self._quota = quota
         self._engine = engine or SqliteEngine(self._path)
         self._new_pool = new_pool
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()
+        self._usage = MailboxUsage()
         self._leases = LeaseLedger()
         self._last_seen = LastSeen(reactor.seconds)
         self._held: _Held | None = None
@@ -149,6 +155,7 @@ class SqliteStore:
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()
+        self._usage = MailboxUsage()
         self._held = _Held(lock, pool, transactor)
 
     def close(self) -> Deferred[None]:
@@ -280,7 +287,14 @@ class SqliteStore:
         if not self._arrivals.loaded:
             self._arrivals.load(statements.list_unindexed(cursor))
         return StoreWork(
-            cursor, self._leases, self._last_seen, self._keys, self._sequences, self._arrivals
+            cursor,
+            self._leases,
+            self._last_seen,
+            self._keys,
+            self._sequences,
+            self._arrivals,
+            self._usage,
+            self._quota,
         )
 
     def _riders(self) -> Sequence[StoreOperation]:

@@ -144,10 +144,18 @@ def _add_large_message(cursor: Cursor, row: MessageRow) -> None:
 def index_messages(cursor: Cursor) -> None:
     """Put all messages into the index that are not in it, in the index's own order."""
     cursor.execute(
-        "INSERT INTO mailbox_waiting (recipient, sequence)"
-        " SELECT recipient, sequence FROM mailbox_message"
+        "INSERT INTO mailbox_waiting (recipient, sequence, size)"
+        " SELECT recipient, sequence, length(content) + in_pieces FROM mailbox_message"
         " WHERE sequence > (SELECT value FROM mailbox_meta WHERE name = ?)"
         " ORDER BY recipient, sequence",
+        (_LAST_INDEXED,),
+    )
+    cursor.execute(
+        "INSERT INTO mailbox_usage (recipient, messages, content)"
+        " SELECT recipient, count(*), sum(length(content) + in_pieces) FROM mailbox_message"
+        " WHERE sequence > (SELECT value FROM mailbox_meta WHERE name = ?)"
+        " GROUP BY recipient ON CONFLICT (recipient) DO UPDATE"
+        " SET messages = messages + excluded.messages, content = content + excluded.content",
         (_LAST_INDEXED,),
     )
     cursor.execute(
@@ -157,13 +165,21 @@ def index_messages(cursor: Cursor) -> None:
     )
 
 
-def list_unindexed(cursor: Cursor) -> Sequence[tuple[int, int]]:
-    """Sequences and recipients' keys of the messages that are not in the index, the oldest first."""
+def list_unindexed(cursor: Cursor) -> Sequence[tuple[int, int, int]]:
+    """Sequences, recipients' keys and sizes of what is not in the index, the oldest first."""
     return cursor.execute(
-        "SELECT sequence, recipient FROM mailbox_message"
+        "SELECT sequence, recipient, length(content) + in_pieces FROM mailbox_message"
         " WHERE sequence > (SELECT value FROM mailbox_meta WHERE name = ?) ORDER BY sequence",
         (_LAST_INDEXED,),
     ).fetchall()
+
+
+def find_usage(cursor: Cursor, recipient: int) -> tuple[int, int]:
+    """How many messages, and bytes of content, of a mailbox are in the index."""
+    rows = cursor.execute(
+        "SELECT messages, content FROM mailbox_usage WHERE recipient = ?", (recipient,)
+    )
+    return rows.fetchone() or (0, 0)
 
 
 def iterate_waiting(
@@ -216,12 +232,31 @@ def read_content(cursor: Cursor, sequence: int, offset: int, size: int) -> bytes
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def delete_messages(
-    cursor: Cursor, sequences: Sequence[int], indexed: Sequence[int], *, large: bool
-) -> None:
+def delete_from_index(cursor: Cursor, sequences: Sequence[int]) -> Sequence[int]:
+    """Take messages out of the index, which are to be deleted after that: whose they are."""
+    listed = json.dumps(sequences)
+    theirs = (
+        "(recipient, sequence) IN (SELECT recipient, sequence FROM mailbox_message"
+        " WHERE sequence IN (SELECT value FROM json_each(?)))"
+    )
+    usage = cursor.execute(
+        "SELECT count(*), sum(size), recipient FROM mailbox_waiting"  # noqa: S608 - of constants
+        f" WHERE {theirs} GROUP BY recipient",
+        (listed,),
+    ).fetchall()
+    for row in usage:
+        cursor.execute(
+            "UPDATE mailbox_usage SET messages = messages - ?, content = content - ?"
+            " WHERE recipient = ?",
+            row,
+        )
+    cursor.execute(f"DELETE FROM mailbox_waiting WHERE {theirs}", (listed,))  # noqa: S608 - of constants
+    return [recipient for _, _, recipient in usage]
+
+
+def delete_messages(cursor: Cursor, sequences: Sequence[int], *, large: bool) -> None:
     """Delete messages for good. The pieces of large ones are to be deleted, after that.
 
-    :param indexed: those of them that are in the index.
     :param large: whether some may be in pieces.
     """
     if not sequences:
@@ -232,13 +267,6 @@ def delete_messages(
             "INSERT INTO mailbox_rubbish (message) SELECT sequence FROM mailbox_message"
             " WHERE sequence IN (SELECT value FROM json_each(?)) AND in_pieces > 0",
             (listed,),
-        )
-    if indexed:
-        cursor.execute(
-            "DELETE FROM mailbox_waiting WHERE (recipient, sequence) IN"
-            " (SELECT recipient, sequence FROM mailbox_message"
-            " WHERE sequence IN (SELECT value FROM json_each(?)))",
-            (json.dumps(indexed),),
         )
     # All in one statement, for the same reason as above.
     cursor.execute(
