@@ -25,6 +25,7 @@ from messageu.store import (
     MemoryStore,
     Page,
     Position,
+    Quota,
     StoreError,
     StoreUnavailable,
 )
@@ -284,6 +285,19 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(
             [type(event) for event in client.take()], [v2.Stored, v2.GeneralError, v2.Stored]
         )
+
+    def test_mailbox_full(self) -> None:
+        """Who sends to a full mailbox gets 9000, which is counted, and what is there stays."""
+        store = MemoryStore(now=lambda: 0.0, quota=Quota(messages=2, content=100))
+        relay = MemoryRelay(store)
+        anna = relay.register("anna")
+        client = relay.dial()
+        client.send(v2.Request(anna, v2.SendMessage(anna, 3, b"x")).encode() * 4)
+        self.assertEqual(
+            [type(event) for event in client.take()], [v2.Stored] * 2 + [v2.GeneralError] * 2
+        )
+        self.assertEqual(relay.limits.hits["mailbox_full"], 2)
+        self.assertEqual(relay.waiting(anna), [b"x"] * 2)
 
     def test_reading_stops_when_too_much_is_read_ahead(self) -> None:
         """A client that sends without end is not read without end."""
