@@ -19,13 +19,14 @@ def main(port: str, database: str) -> None:
     use_epoll()
     from twisted.internet import reactor
 
-    from messageu.server import RelayService
+    from messageu.server import RelayService, _intake
     from messageu.store import _transactor
     from messageu.tap import Options, makeService
 
-    if _transactor.BATCH_OPERATIONS <= 1:
+    if _transactor.BATCH_OPERATIONS <= 1 or _intake.PUT_MESSAGES <= 1:
         raise SystemExit("single: batches have another size by now")
     _transactor.BATCH_OPERATIONS = 1  # type: ignore[misc] # final for everybody else
+    _intake.PUT_MESSAGES = 1  # type: ignore[misc] # nor are sends put together
     options = Options()
     options.parseOptions(["-e", f"tcp:{port}:interface=127.0.0.1", "-d", database])
     service = cast(RelayService, makeService(options, reactor))
