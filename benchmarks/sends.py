@@ -36,6 +36,8 @@ SHAPES = (ALONE, FEW, MANY, DEEP)
 
 Measured = Mapping[tuple[str, Shape], Sequence[Outcome]]
 
+_LOCK = "two threads share the interpreter's lock: docs/performance.md says what would be needed"
+
 _TO_BARE = {FEW: Goal(at_least=0.65), MANY: Goal(at_least=0.9), ALONE: None, DEEP: None}
 
 
@@ -124,7 +126,8 @@ def _report(
             elif other.dialect == "amqp" and shape in (FEW, DEEP):
                 goal = Goal(at_least=3)
             ratio = ratios(mine, rates[other.title, shape])
-            add(Row(SECTION, f"{shape}: to {other.title}", "ratio", ratio, goal, limit))
+            why = limit if goal is None else f"{limit}; {_LOCK}"
+            add(Row(SECTION, f"{shape}: to {other.title}", "ratio", ratio, goal, why))
     alone = [each["p50"] for each in outcomes[ours, ALONE]]
     for name, title, goal in (
         ("append", "raw append and fdatasync", Goal(at_most=3)),
