@@ -193,13 +193,15 @@ class Outlet:
 
     def _write_chunk(self, chunk: bytes) -> None:
         self._reading = False
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             return
-        if self._stream.exhausted:
+        if stream.exhausted:
             self._writer.last_piece_leaves()
         self._send(chunk)
-        if not self.watched:  # the kernel has taken all of it
-            self._continue(self._stream)
+        # The writer may have given the stream up, because of just this piece.
+        if self._stream is stream and not self.watched:  # the kernel has taken all of it
+            self._continue(stream)
 
     def _break_off(self, failure: Failure) -> None:
         self._reading = False
