@@ -1,12 +1,14 @@
 """TCP connections in memory, kernel queues and faults included, that move only when told to.
 
 A :class:`Line` joins two protocols. What one writes goes from its transport's buffer into its
-"kernel", from there, acknowledged by then, into the other's, and from there to the other protocol:
-in pieces, and as far as the test lets it. Each end also answers as the probe of its own queues.
+"kernel", from there into the other's, and from there to the other protocol: in pieces, and as far as
+the test lets it. What has arrived is acknowledged at once, but an acknowledgement does not overtake
+what the other side had sent before. Each end also answers as the probe of its own queues.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -67,6 +69,8 @@ class LineEnd:
         self._kernel = bytearray()
         self._inbox = bytearray()
         self._delivered = 0
+        # Acknowledgements on their way: behind how many bytes of the other's, and of how many.
+        self._acknowledging: deque[tuple[int, int]] = deque()
         self._producer: IPullProducer | None = None
         self._aborting = False  # abortConnection was called
         self._closing = False  # loseConnection was called
@@ -162,12 +166,51 @@ class LineEnd:
         return len(self._inbox)
 
     def unacknowledged(self) -> int | None:
-        """Bytes that have left the buffer and not arrived; a FIN counts as one."""
-        return len(self._kernel) + (self._output_over and not self.other._input_over)
+        """Bytes that have left the buffer and are not known to have arrived; a FIN counts as one."""
+        acknowledging = self._acknowledging
+        while acknowledging and acknowledging[0][0] <= self.other._delivered:
+            acknowledging.popleft()
+        on_their_way = sum(size for _, size in acknowledging)
+        fin = self._output_over and not self.other._input_over
+        return len(self._kernel) + on_their_way + fin
 
     def failed(self) -> bool:
         """Whether there was a reset."""
         return self._error is not None
+
+    # What a program may do with its socket, beside its transport.
+
+    def send(self, data: bytes) -> int:
+        """Hand bytes to the kernel, past the buffer, which must be empty; how many it took.
+
+        :raises OSError: when it takes none.
+        """
+        if self.closed or self._error is not None:
+            raise ConnectionResetError
+        sent = min(len(data), self.faults.window - len(self._kernel))
+        if sent <= 0:
+            raise BlockingIOError
+        self._kernel += data[:sent]
+        return sent
+
+    # What a test may do.
+
+    def inbox(self) -> bytes:
+        """What has arrived and was not read."""
+        return bytes(self._inbox)
+
+    def kill(self) -> None:
+        """End the process of this end, whose protocol learns nothing. What its kernel has goes on
+        its way with a FIN after it; but if something was not read, that is a reset."""
+        if self.closed:
+            return
+        if self._inbox:
+            self._kernel.clear()
+            self.other._receive_reset()
+        self._buffer.clear()
+        self._producer = None
+        self.closed = True
+        self._output_over = True
 
     # What the line does.
 
@@ -227,6 +270,8 @@ class LineEnd:
             self._receive_reset()
             return True
         other._inbox += piece
+        if piece and other._kernel:
+            self._acknowledging.append((other._delivered + len(other._kernel), len(piece)))
         if not self._kernel and self._output_over:
             other._input_over = True
             return True
