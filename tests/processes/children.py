@@ -63,9 +63,11 @@ class ProcessTestCase(SynchronousTestCase):
     """Tests that start relays.
 
     :ivar folder: an empty folder, in which they are started.
+    :ivar environment: what their environment has beside ours.
     """
 
     def setUp(self) -> None:
+        self.environment: dict[str, str] = {}
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self._started = 0
@@ -98,6 +100,7 @@ class ProcessTestCase(SynchronousTestCase):
             process = subprocess.Popen(
                 self.command(way, *options, before=before),
                 cwd=self.folder,
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -159,6 +159,22 @@ class CreationTests(OpeningCase):
         self.opened()
 
 
+    def test_making_cut_short(self):
+        """What a power failure can leave of a database that is being made, zeros and a journal,
+        counts as nothing."""
+        journal = self.path.with_name("defensive.db-journal")
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            for statement in ("PRAGMA cache_size = 1", "BEGIN", "CREATE TABLE half (made)"):
+                connection.execute(statement)
+            connection.executemany("INSERT INTO half VALUES (?)", [(bytes(4_000),)] * 20)
+            left = journal.read_bytes()
+        self.path.write_bytes(bytes(4_096))
+        journal.write_bytes(left)
+        self.open_and_close()
+        self.assertIn("mailbox_message", {name for _, name, _, _ in dump(self.path)})
+        self.assertNotIn("half", {name for _, name, _, _ in dump(self.path)})
+
+
 class RefusalTests(OpeningCase):
     def test_second_server(self):
         """A second server on the same database is refused, until the first has closed."""

@@ -130,7 +130,9 @@ def _check_file(path: Path) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise StoreUnusable(f"{path}: this is not a file")
         head = file.read(len(_MAGIC))
-    if head not in (b"", _MAGIC):
+    # Of a database whose making was cut short by a power failure there may be only zeros, and a
+    # journal, with which SQLite takes it back.
+    if head != _MAGIC and any(head):
         raise StoreUnusable(f"{path}: this is not an SQLite database")
 
 
