@@ -158,7 +158,6 @@ class CreationTests(OpeningCase):
             self.refuse()
         self.opened()
 
-
     def test_making_cut_short(self):
         """What a power failure can leave of a database that is being made, zeros and a journal,
         counts as nothing."""
@@ -173,6 +172,61 @@ class CreationTests(OpeningCase):
         self.open_and_close()
         self.assertIn("mailbox_message", {name for _, name, _, _ in dump(self.path)})
         self.assertNotIn("half", {name for _, name, _, _ in dump(self.path)})
+
+
+class LogTests(OpeningCase):
+    def setUp(self):
+        """What a relay leaves that is killed when somebody was registered: a log."""
+        super().setUp()
+        store = self.make()
+        store.open()
+        registered = store.register(UserName(b"Alice"), key())
+        self.clock.advance(0)
+        self.alice = result_of(registered)
+        left = self.left()
+        self.close(store)
+        for name, content in left.items():
+            self.folder.joinpath(name).write_bytes(content)
+
+    def left(self):
+        """The database and its log."""
+        names = ("defensive.db", "defensive.db-wal")
+        return {name: self.folder.joinpath(name).read_bytes() for name in names}
+
+    def test_is_written_again(self):
+        """All of the log is written as it is, and synced, before anything is moved from it."""
+        log = self.left()["defensive.db-wal"]
+        written = {}
+        synced = []
+
+        def write(_, data, offset):
+            # As few bytes as the system likes.
+            data = data[:5_000]
+            written[offset] = data
+            return len(data)
+
+        with (
+            mock.patch.object(_opening.os, "pwrite", side_effect=write),
+            mock.patch.object(
+                _opening.os, "fsync", side_effect=lambda _: synced.append(self.left())
+            ),
+        ):
+            store = self.opened()
+        self.assertEqual(b"".join(written[offset] for offset in sorted(written)), log)
+        self.assertEqual([each["defensive.db-wal"] for each in synced], [log])
+        found = store.public_key(self.alice, self.alice)
+        self.clock.advance(0)
+        self.assertEqual(result_of(found), key())
+
+    def test_cannot_be_written(self):
+        """When that fails the start is refused, and nothing is moved from the log."""
+        before = self.left()
+        error = OSError(5, "Input/output error")
+        with mock.patch.object(_opening.os, "fsync", side_effect=error):
+            line = str(self.assertRaises(StoreUnusable, self.make().open))
+        self.assertEqual(line, f"{self.path}: Input/output error")
+        self.assertEqual(self.left(), before)
+        self.open_and_close()
 
 
 class RefusalTests(OpeningCase):

@@ -29,6 +29,9 @@ from ._takeover import FOREIGN_TABLES, ForeignSchemaError, check_foreign, take_o
 DATABASE_MODE: Final = 0o600
 """Of the database, its backups and its lock: in v2 a client's id is all that it takes to be it."""
 
+LOG_PIECE: Final = 2**20
+"""Bytes of the write-ahead log that are in memory at once while it is written again."""
+
 _MAGIC: Final = b"SQLite format 3\0"
 
 _MIGRATIONS: Final = {FOREIGN_VERSION: take_over}
@@ -201,6 +204,7 @@ def _create(path: Path, engine: SqliteEngine) -> None:
 
 def _upgrade(path: Path, engine: SqliteEngine, version: int, now: Callable[[], float]) -> None:
     """Bring a database up to date, after a backup, and see that it can be written."""
+    _write_log_again(path)
     with closing(_connect(path, "rw")) as connection:
         if version < SCHEMA_VERSION:
             _migrate(connection, path, version, now)
@@ -208,6 +212,27 @@ def _upgrade(path: Path, engine: SqliteEngine, version: int, now: Callable[[], f
             with _transaction(connection):
                 pass  # whoever else has locked it is noticed now
         engine.prepare(connection)
+
+
+def _write_log_again(path: Path) -> None:
+    """Put what is read from the write-ahead log on the disk.
+
+    When a sync has failed, Linux takes for written what is not: it can be read, no later sync
+    writes it, and a power failure takes it away. What is built on it is lost, or damaged.
+    """
+    log = beside(path.resolve(), "-wal")
+    if not log.exists():
+        return
+    with closing(_connect(path, "ro")) as reader, closing(_connect(path, "rw")) as writer:
+        # While somebody reads, closing the writer does not move the log into the database: it must
+        # not when this fails. Closing a reader never does.
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        # Nobody else adds to the log meanwhile.
+        with _transaction(writer), log.open("r+b", buffering=0) as file:
+            offset = 0
+            while piece := os.pread(file.fileno(), LOG_PIECE, offset):
+                offset += os.pwrite(file.fileno(), piece, offset)
+            os.fsync(file.fileno())
 
 
 def _migrate(
