@@ -60,11 +60,15 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(others, {"twisted/plugins/messageu_plugin.py"})
 
     def test_metadata_is_complete(self) -> None:
-        """The metadata names the console script, the licence and the floors."""
+        """The metadata names the console scripts, the licence and the floors."""
         scripts = ConfigParser()
         scripts.read_string(self.texts["entry_points.txt"])
         self.assertEqual(
-            dict(scripts["console_scripts"]), {"messageu": "messageu.cli.__main__:main"}
+            dict(scripts["console_scripts"]),
+            {
+                "messageu": "messageu.cli.__main__:main",
+                "messageu-admin": "messageu.admin.__main__:main",
+            },
         )
         self.assertIn("MIT License", self.texts["LICENSE"])
         said = message_from_string(self.texts["METADATA"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, TextIO, cast
 
@@ -16,8 +16,17 @@ from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from messageu.server import Door, Expiry, Limits, RelayService
-from messageu.store import Quota, SqliteStore
+from messageu import __version__
+from messageu.server import (
+    ControlFactory,
+    ControlSocket,
+    Door,
+    Expiry,
+    Limits,
+    RelayService,
+    control_path,
+)
+from messageu.store import SCHEMA_VERSION, Quota, SqliteStore
 
 _log = Logger()
 
@@ -68,6 +77,19 @@ class Options(UsageOptions):
             "Days after which a message that nobody has fetched is deleted. [default: never]",
             float,
         ],
+        [
+            "control",
+            None,
+            None,
+            (
+                "Unix socket for messageu-admin, which makes backups. "
+                "[default: the name of the database and .control]"
+            ),
+        ],
+    ]
+
+    optFlags: ClassVar[list[list[Any]]] = [
+        ["no-control", None, "Make no such socket; backups can be made while no relay runs."],
     ]
 
     def __init__(self) -> None:
@@ -99,6 +121,8 @@ class Options(UsageOptions):
         days = self["expire-after"]
         if days is not None and not 0 < days < float("inf"):
             raise UsageError("--expire-after wants a number of days above 0")
+        if self["control"] is not None and self["no-control"]:
+            raise UsageError("--control and --no-control exclude each other")
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -118,14 +142,42 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     days = options["expire-after"]
     limits = Limits()
     quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
+    database = Path(options["database"]).absolute()
+    store = SqliteStore(database, reactor, now=time.time, quota=quota)
     return RelayService(
         doors,
-        SqliteStore(Path(options["database"]).absolute(), reactor, now=time.time, quota=quota),
+        store,
         clock,
         limits,
         None if days is None else Expiry(days * DAY, time.time),
         _keep_stderr(),
+        _control(options, database, store, limits, reactor),
     )
+
+
+def _control(
+    options: Options, database: Path, store: SqliteStore, limits: Limits, reactor: Any
+) -> ControlSocket | None:
+    if options["no-control"]:
+        return None
+    given = options["control"]
+    path = control_path(database) if given is None else Path(given).absolute()
+    factory = ControlFactory(store, lambda: _status(database, limits), reactor)
+    return ControlSocket(path, factory, reactor, required=given is not None)
+
+
+def _status(database: Path, limits: Limits) -> Mapping[str, object]:
+    """What messageu-admin shows of a relay: no names, no addresses."""
+    return {
+        "version": __version__,
+        "process": os.getpid(),
+        "database": database,
+        "schema": SCHEMA_VERSION,
+        "connections": f"{limits.connections} of {limits.connection_limit}",
+        "input_bytes": f"{limits.input_bytes} of {limits.settings.input_bytes}",
+        "output_bytes": f"{limits.output_bytes} of {limits.settings.output_bytes}",
+        **{f"met_{name}": count for name, count in sorted(limits.hits.items())},
+    }
 
 
 def _calm_the_collector() -> None:

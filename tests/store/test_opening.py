@@ -149,7 +149,7 @@ class CreationTests(OpeningCase):
     def test_system_error(self):
         """An error of the system is told in its words."""
         error = OSError(5, "Input/output error")
-        with mock.patch.object(_opening, "_sync", side_effect=error):
+        with mock.patch.object(_opening, "sync_folder", side_effect=error):
             self.assertEqual(self.refuse(), f"{self.path}: Input/output error")
 
     def test_lock_is_let_go_after_a_refusal(self):

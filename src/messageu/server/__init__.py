@@ -1,5 +1,26 @@
 """The relay: what it answers, to whom it still listens, and when mail has been delivered."""
 
+from ._control import (
+    LINE_LIMIT,
+    Advance,
+    Answer,
+    BackupRequest,
+    ControlError,
+    Done,
+    Failed,
+    Request,
+    StatusRequest,
+    Value,
+    decode_answer,
+    encode_request,
+)
+from ._control_socket import (
+    ControlFactory,
+    ControlSocket,
+    ControlUnusable,
+    control_path,
+    socket_address,
+)
 from ._factory import RelayFactory
 from ._limits import Limits, LimitSettings
 from ._postmaster import Postmaster
@@ -7,13 +28,30 @@ from ._protocol import RelayProtocol
 from ._service import Door, Expiry, RelayService, StartFailed
 
 __all__ = [
+    "LINE_LIMIT",
+    "Advance",
+    "Answer",
+    "BackupRequest",
+    "ControlError",
+    "ControlFactory",
+    "ControlSocket",
+    "ControlUnusable",
+    "Done",
     "Door",
     "Expiry",
+    "Failed",
     "LimitSettings",
     "Limits",
     "Postmaster",
     "RelayFactory",
     "RelayProtocol",
     "RelayService",
+    "Request",
     "StartFailed",
+    "StatusRequest",
+    "Value",
+    "control_path",
+    "decode_answer",
+    "encode_request",
+    "socket_address",
 ]

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from messageu import __version__
 from messageu.store import IMailboxStore, StoreError, StoreUnusable
 
+from ._control_socket import ControlSocket, ControlUnusable
 from ._factory import RelayFactory
 from ._limits import Limits
 
@@ -61,6 +62,7 @@ class RelayService(Service):
 
     :ivar limits: what its connections may use.
 
+    :param control: where the operator's commands come in, if anywhere.
     :param stderr: where the child of a daemon says why it cannot start; closed when it has started.
     """
 
@@ -72,11 +74,13 @@ class RelayService(Service):
         limits: Limits,
         expiry: Expiry | None = None,
         stderr: TextIO | None = None,
+        control: ControlSocket | None = None,
     ) -> None:
         self._doors = doors
         self._store = store
         self._expiry = expiry
         self._stderr = stderr
+        self._control = control
         self._factory = RelayFactory(store, clock, limits)
         self._expiring = LoopingCall(self._expire)
         self._expiring.clock = clock
@@ -105,6 +109,8 @@ class RelayService(Service):
             self._fail(str(error))
         if self._ports is None:
             self._listen()
+        if self._control is not None:
+            self._open_control(self._control)
         if self._expiry is not None:
             self._expiring.start(EXPIRY_INTERVAL)
         if self._stderr is not None:
@@ -122,7 +128,10 @@ class RelayService(Service):
         if self._expiring.running:
             self._expiring.stop()
         ports, self._ports = self._ports or [], None
-        closed = gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        closing: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
+        if self._control is not None:
+            closing.append(self._control.close())
+        closed = gatherResults(closing)
         closed.addCallback(lambda _: self._factory.drain())
         closed.addCallback(lambda _: self._store.close())
         return closed.addCallback(lambda _: _log.info("the relay has stopped"))
@@ -136,6 +145,14 @@ class RelayService(Service):
             # Twisted's own endpoints have bound, or failed to, by now.
             if self._failure is not None:
                 self._fail(self._failure)
+
+    def _open_control(self, control: ControlSocket) -> None:
+        try:
+            control.open()
+        except ControlUnusable as error:
+            if control.required:
+                self._fail(str(error))
+            _log.warn("{reason}; messageu-admin cannot speak to this relay", reason=str(error))
 
     def _keep_failure(self, failure: Failure, door: Door) -> None:
         error = failure.value

@@ -4,13 +4,16 @@ from ._engine import SqliteEngine
 from ._interface import (
     NO_QUOTA,
     START,
+    BackupFailed,
     Directory,
     DirectoryPage,
+    IBackedUp,
     IMailboxStore,
     Lease,
     Page,
     Piece,
     Position,
+    Progress,
     PutOutcome,
     Quota,
     StoreError,
@@ -18,28 +21,40 @@ from ._interface import (
     StoreUnusable,
 )
 from ._memory import MemoryStore
+from ._opening import beside
+from ._restore import Checked, Restored, check_backup, restore_backup
+from ._schema import SCHEMA_VERSION
 from ._sqlite import SqliteStore
 from ._transactor import ConnectionPool, Engine, connection_pool
 
 __all__ = [
     "NO_QUOTA",
+    "SCHEMA_VERSION",
     "START",
+    "BackupFailed",
+    "Checked",
     "ConnectionPool",
     "Directory",
     "DirectoryPage",
     "Engine",
+    "IBackedUp",
     "IMailboxStore",
     "Lease",
     "MemoryStore",
     "Page",
     "Piece",
     "Position",
+    "Progress",
     "PutOutcome",
     "Quota",
+    "Restored",
     "SqliteEngine",
     "SqliteStore",
     "StoreError",
     "StoreUnavailable",
     "StoreUnusable",
+    "beside",
+    "check_backup",
     "connection_pool",
+    "restore_backup",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from attrs import field, frozen
@@ -30,6 +31,14 @@ class StoreUnusable(StoreError):
 
 class StoreUnavailable(StoreError):
     """Nothing was stored: the disk is full or failing, or the store is closed or overloaded."""
+
+
+class BackupFailed(StoreError):
+    """There is no backup; the text says why in one line, for the operator."""
+
+
+Progress: TypeAlias = Callable[[int, int], object]
+"""Is told how much of a backup is done, of how much: pages, of which there may come to be more."""
 
 
 @frozen
@@ -177,3 +186,18 @@ class IMailboxStore(Interface):
     def expire(before: float) -> Deferred[int]:
         """Delete what was stored before a time, in seconds since the epoch; what a lease holds,
         when the last such lease ends. The number of messages that are gone or will be."""
+
+
+class IBackedUp(Interface):
+    """A store of which a copy can be made while it is open."""
+
+    def back_up(target: Path, progress: Progress) -> Deferred[int]:
+        """Copy everything into a new file; its size in bytes.
+
+        The copy is the store as it is when the copying ends: everything is in it that was
+        acknowledged before, and had not gone. Other operations go on meanwhile. The file has its
+        name only when it is whole and on the disk. Cancelling the Deferred stops the copying, and
+        leaves nothing behind; so does closing the store.
+
+        Fails with :class:`BackupFailed`, or with another :class:`StoreError`.
+        """

@@ -74,7 +74,7 @@ def open_database(path: Path, engine: SqliteEngine, now: Callable[[], float]) ->
     _check_file(path)
     lock = DatabaseLock(path)
     try:
-        with _unusable(path):
+        with unusable(path):
             version = _find_version(path)
             if version is None:
                 _create(path, engine)
@@ -92,18 +92,18 @@ def beside(database: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def _unusable(path: Path) -> Iterator[None]:
+def unusable(path: Path) -> Iterator[None]:
     """Errors of SQLite and of the system, as one line about a database."""
     try:
         yield
     except sqlite3.Error as error:
-        text = _WHY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error))
+        text = WHY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error))
         raise StoreUnusable(f"{path}: {text}") from None
     except OSError as error:
         raise StoreUnusable(f"{path}: {error.strerror}") from None
 
 
-_WHY: Final = {
+WHY: Final = {
     sqlite3.SQLITE_BUSY: "another process has locked this database",
     sqlite3.SQLITE_CORRUPT: "this database is damaged",
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -149,23 +149,30 @@ def _find_version(path: Path) -> int | None:
     # Closing a connection moves a write-ahead log into the database, unless it may not write.
     # Without such a log there is nothing to move, and a reader would leave an empty log behind.
     mode = "ro" if beside(path, "-wal").exists() else "rw"
-    with closing(_connect(path, mode)) as connection:
-        cursor = connection.cursor()
-        tables = frozenset(
-            name.lower()
-            for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        )
-        if not tables:
-            return None
-        if "mailbox_meta" in tables:
-            return _own_version(path, cursor, tables)
-        if tables >= FOREIGN_TABLES:
-            try:
-                check_foreign(cursor)
-            except ForeignSchemaError as error:
-                raise StoreUnusable(f"{path}: {error}") from None
-            return FOREIGN_VERSION
-    raise StoreUnusable(f"{path}: this database belongs to another program")
+    with closing(connect(path, mode)) as connection:
+        return version_in(connection.cursor(), path)
+
+
+def version_in(cursor: sqlite3.Cursor, path: Path) -> int | None:
+    """The version of the schema in a database; None when it has no tables.
+
+    :raises StoreUnusable: when it is nothing that we can use.
+    """
+    tables = frozenset(
+        name.lower()
+        for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    )
+    if not tables:
+        return None
+    if "mailbox_meta" in tables:
+        return _own_version(path, cursor, tables)
+    if not tables >= FOREIGN_TABLES:
+        raise StoreUnusable(f"{path}: this database belongs to another program")
+    try:
+        check_foreign(cursor)
+    except ForeignSchemaError as error:
+        raise StoreUnusable(f"{path}: {error}") from None
+    return FOREIGN_VERSION
 
 
 def _own_version(path: Path, cursor: sqlite3.Cursor, tables: frozenset[str]) -> int:
@@ -189,12 +196,12 @@ def _create(path: Path, engine: SqliteEngine) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, DATABASE_MODE))
     path.chmod(DATABASE_MODE)
     try:
-        with closing(_connect(path, "rw")) as connection:
+        with closing(connect(path, "rw")) as connection:
             engine.prepare(connection)
             with _transaction(connection) as cursor:
                 create_tables(cursor)
                 create_views(cursor)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         if created:
             for suffix in ("", "-wal", "-shm"):
@@ -205,7 +212,7 @@ def _create(path: Path, engine: SqliteEngine) -> None:
 def _upgrade(path: Path, engine: SqliteEngine, version: int, now: Callable[[], float]) -> None:
     """Bring a database up to date, after a backup, and see that it can be written."""
     _write_log_again(path)
-    with closing(_connect(path, "rw")) as connection:
+    with closing(connect(path, "rw")) as connection:
         if version < SCHEMA_VERSION:
             _migrate(connection, path, version, now)
         else:
@@ -272,13 +279,13 @@ def _back_up(path: Path) -> Path:
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, DATABASE_MODE)
     try:
         with (
-            closing(_connect(path, "rw")) as source,
-            closing(_connect(partial, "rw")) as target,
+            closing(connect(path, "rw")) as source,
+            closing(connect(partial, "rw")) as target,
         ):
             source.backup(target)
         os.fsync(descriptor)
         partial.rename(backup)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -287,7 +294,8 @@ def _back_up(path: Path) -> Path:
     return backup
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection without transactions of its own making; ``mode`` is that of SQLite's URIs."""
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -309,7 +317,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
         raise
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the names of new files on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

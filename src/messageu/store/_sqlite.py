@@ -12,22 +12,28 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 
 from . import _statements as statements
 from ._arrivals import ARRIVALS_LIMIT, Arrivals
+from ._backup import BACKUP_PAUSE, Backup, InThread
 from ._caches import ClientKeys, LastSeen, MailboxUsage, Sequences
 from ._engine import SqliteEngine
 from ._interface import (
     NO_QUOTA,
+    BackupFailed,
     Directory,
     DirectoryPage,
+    IBackedUp,
     IMailboxStore,
     Lease,
     Page,
     Position,
+    Progress,
     PutOutcome,
     Quota,
     StoreError,
@@ -103,7 +109,7 @@ class _Held:
         self.lock.release()
 
 
-@implementer(IMailboxStore)
+@implementer(IMailboxStore, IBackedUp)
 class SqliteStore:
     """The mailboxes in one SQLite database, which belongs to one process (ADR 3).
 
@@ -114,6 +120,7 @@ class SqliteStore:
     :param quota: what one mailbox may hold.
     :param engine: what is particular to SQLite.
     :param new_pool: makes adbapi's pool of the one connection, from the engine and the reactor.
+    :param in_thread: calls what waits for a disk elsewhere; by default a thread of the reactor's.
     """
 
     def __init__(
@@ -126,6 +133,7 @@ class SqliteStore:
         quota: Quota = NO_QUOTA,
         engine: SqliteEngine | None = None,
         new_pool: Callable[[Engine, Any], ConnectionPool] = connection_pool,
+        in_thread: InThread | None = None,
     ) -> None:
         self._path = Path(path)
         self._reactor = reactor
@@ -134,6 +142,7 @@ class SqliteStore:
         self._quota = quota
         self._engine = engine or SqliteEngine(self._path)
         self._new_pool = new_pool
+        self._in_thread = in_thread or self._defer_to_thread
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()
@@ -146,6 +155,8 @@ class SqliteStore:
         self._housekeeping = DeferredLock()
         self._pause: Deferred[None] = succeed(None)
         self._clearing = False
+        self._backup: Backup | None = None
+        self._backed_up: Deferred[None] = succeed(None)
 
     def open(self) -> None:
         # On a connection of its own: no thread is started before all is well.
@@ -174,7 +185,10 @@ class SqliteStore:
         for last in (EndAllLeases(self._leases), WriteLastSeen()):
             # The transactor has logged what failed, and there is nobody else to tell.
             held.transactor.submit(last).addErrback(lambda _: None)
-        return held.transactor.close().addCallback(lambda _: held.let_go())
+        if self._backup is not None:
+            self._backup.stop()
+        closed = self._backed_up.addCallback(lambda _: held.transactor.close())
+        return closed.addCallback(lambda _: held.let_go())
 
     def register(self, name: UserName, public_key: PublicKey) -> Deferred[ClientId | Refusal]:
         return self._submit(Register(self._new_client_id(), name, public_key, self._now()))
@@ -216,6 +230,33 @@ class SqliteStore:
 
     def expire(self, before: float) -> Deferred[int]:
         return Deferred.fromCoroutine(self._expire(before))
+
+    def back_up(self, target: Path, progress: Progress) -> Deferred[int]:
+        if self._held is None:
+            return fail(StoreUnavailable("the store is not open"))
+        if self._backup is not None:
+            return fail(BackupFailed("a backup is being made already"))
+        self._backup = backup = Backup(
+            self._held.transactor.submit,
+            self._in_thread,
+            lambda: deferLater(self._reactor, BACKUP_PAUSE),
+        )
+        made: Deferred[int] = Deferred(lambda _: backup.stop())
+        self._backed_up = ended = Deferred[None]()
+
+        def end(result: int | Failure) -> None:
+            self._backup = None
+            if not made.called:  # or it was cancelled
+                made.callback(result)
+            ended.callback(None)
+
+        making = Deferred.fromCoroutine(backup.make(self._path, target, progress))
+        making.addBoth(end)
+        return made
+
+    def _defer_to_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        reactor: Any = self._reactor
+        return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
     async def _settle(self, lease: Lease) -> None:
         large = _has_large(lease)

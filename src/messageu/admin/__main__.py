@@ -1,0 +1,153 @@
+"""``messageu-admin``: back up a running relay, look at it, check a backup, put one in place."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from messageu import __version__
+from messageu.server import (
+    Advance,
+    BackupRequest,
+    ControlError,
+    Failed,
+    Request,
+    StatusRequest,
+    Value,
+    control_path,
+)
+from messageu.store import Checked, StoreUnusable, check_backup, restore_backup
+
+from . import RelayGone, RelayUnreachable, ask
+
+
+class Exit(IntEnum):
+    """How it ends; docs/operations.md tells this."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    INTERRUPTED = 130
+
+
+class _Refused(Exception):
+    """The relay could not do it; the text is its own."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code, a failure is one line on standard error."""
+    options = _parse(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except RelayUnreachable as error:
+        return _fail(str(error), Exit.UNREACHABLE)
+    except (ControlError, RelayGone, StoreUnusable, _Refused) as error:
+        return _fail(str(error), Exit.FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", Exit.INTERRUPTED)
+    return Exit.DONE
+
+
+def _fail(text: str, code: Exit) -> int:
+    line = text.encode("utf-8", "backslashreplace").decode()
+    print(f"messageu-admin: {line}", file=sys.stderr)
+    return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="messageu-admin",
+        description="Looks after a relay. Run it as the user that the relay runs as.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no relay is reached.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "-d",
+        "--database",
+        type=Path,
+        default=Path("defensive.db"),
+        metavar="PATH",
+        help="the relay's database (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--control",
+        type=Path,
+        metavar="PATH",
+        help="its control socket (default: the name of the database and .control)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (command, text, file) in _COMMANDS.items():
+        added = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+        if file:
+            added.add_argument("file", type=Path, metavar="FILE", help=file)
+        added.set_defaults(command=command)
+    return parser.parse_args(arguments)
+
+
+def _status(options: argparse.Namespace) -> None:
+    _ask(options, StatusRequest())
+
+
+def _back_up(options: argparse.Namespace) -> None:
+    target: Path = options.file.absolute()
+    _ask(options, BackupRequest(target))
+    _print_checked(target, check_backup(target))
+
+
+def _check(options: argparse.Namespace) -> None:
+    _print_checked(options.file, check_backup(options.file))
+
+
+def _restore(options: argparse.Namespace) -> None:
+    database: Path = options.database.absolute()
+    restored = restore_backup(options.file, database)
+    if restored.kept is not None:
+        print(f"{restored.kept}: this is what was there before")
+    _print_checked(database, restored.checked)
+
+
+_COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str, str | None]]] = {
+    "status": (_status, "show how a running relay is", None),
+    "backup": (
+        _back_up,
+        "copy the database of a running relay, and check the copy",
+        "the copy, which must not exist",
+    ),
+    "check": (_check, "read all of a backup, and say what it holds", "the backup"),
+    "restore": (
+        _restore,
+        "put a copy of a backup in the place of the database, while no relay runs",
+        "the backup, which stays",
+    ),
+}
+
+
+def _ask(options: argparse.Namespace, request: Request) -> None:
+    control: Path = options.control or control_path(options.database)
+    for answer in ask(control.absolute(), request):
+        match answer:
+            case Advance(done, total) if sys.stderr.isatty():
+                print(f"\r{done * 100 // max(1, total)} %", end="\r", file=sys.stderr, flush=True)
+            case Value(name, text):
+                print(f"{name}: {text}")
+            case Failed(text):
+                raise _Refused(text)
+
+
+def _print_checked(path: Path, checked: Checked) -> None:
+    print(
+        f"{path}: sound; schema {checked.schema}, {checked.clients} clients,"
+        f" {checked.messages} messages"
+    )
+
+
+if __name__ == "__main__":
+    with suppress(BrokenPipeError):
+        sys.exit(main())

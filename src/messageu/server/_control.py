@@ -1,0 +1,149 @@
+"""What the operator's command and a relay say to each other: lines, without I/O.
+
+A connection carries one request, a line. The answer is lines, of which the last is ``done`` or
+``error``. Paths are bytes as the system has them, so that a line is bytes as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+LINE_LIMIT: Final = 8192
+"""Bytes of a line: a path is at most half as long."""
+
+
+class ControlError(Exception):
+    """A line that means nothing; the text says what is wrong, and quotes nothing."""
+
+
+@frozen
+class StatusRequest:
+    """How is the relay?"""
+
+
+@frozen
+class BackupRequest:
+    """Copy the database into a new file.
+
+    :ivar target: where, from the root of the file system.
+    """
+
+    target: Path
+
+
+@frozen
+class Advance:
+    """So much of a backup is done, of how much."""
+
+    done: int
+    total: int
+
+
+@frozen
+class Value:
+    """One thing that there is to know about a relay."""
+
+    name: str
+    text: str
+
+
+@frozen
+class Done:
+    """All is well; ``size`` is that of a new file, in bytes, or 0."""
+
+    size: int
+
+
+@frozen
+class Failed:
+    """Nothing was done; the text says why, in one line."""
+
+    text: str
+
+
+Request: TypeAlias = StatusRequest | BackupRequest
+Answer: TypeAlias = Advance | Value | Done | Failed
+
+
+def encode_request(request: Request) -> bytes:
+    """A line without its end.
+
+    :raises ControlError: when a path cannot be in a line.
+    """
+    match request:
+        case StatusRequest():
+            return b"status"
+        case BackupRequest(target):
+            path = os.fsencode(target)
+            if b"\n" in path or len(path) > LINE_LIMIT // 2:
+                raise ControlError("such a path cannot be told to a relay")
+            return b"backup " + path
+
+
+def decode_request(line: bytes) -> Request:
+    """What a line asks for.
+
+    :raises ControlError: when that is nothing.
+    """
+    verb, _, rest = line.partition(b" ")
+    decode = _REQUESTS.get(verb)
+    if decode is None:
+        raise ControlError("there is no such request")
+    return decode(rest)
+
+
+def _decode_status(rest: bytes) -> StatusRequest:
+    if rest:
+        raise ControlError("there is no such request")
+    return StatusRequest()
+
+
+def _decode_backup(rest: bytes) -> BackupRequest:
+    if not rest.startswith(b"/") or b"\0" in rest:
+        raise ControlError("this is not a path from the root")
+    return BackupRequest(Path(os.fsdecode(rest)))
+
+
+_REQUESTS: Final[Mapping[bytes, Callable[[bytes], Request]]] = {
+    b"status": _decode_status,
+    b"backup": _decode_backup,
+}
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """A line without its end; what is no text in it is escaped."""
+    match answer:
+        case Advance(done, total):
+            line = f"progress {done} {total}"
+        case Value(name, text):
+            line = f"value {name} {text}"
+        case Done(size):
+            line = f"done {size}"
+        case Failed(text):
+            line = f"error {text}"
+    return line.replace("\n", " ").encode("utf-8", "backslashreplace")[:LINE_LIMIT]
+
+
+def decode_answer(line: bytes) -> Answer:
+    """What a line of an answer says.
+
+    :raises ControlError: when that is nothing.
+    """
+    verb, _, rest = line.decode("utf-8", "replace").partition(" ")
+    try:
+        return _ANSWERS[verb](rest)
+    except (KeyError, TypeError, ValueError):
+        raise ControlError("there is no such answer") from None
+
+
+_ANSWERS: Final[Mapping[str, Callable[[str], Answer]]] = {
+    "progress": lambda rest: Advance(*map(int, rest.split())),
+    "value": lambda rest: Value(*rest.split(" ", 1)),
+    "done": lambda rest: Done(int(rest)),
+    "error": Failed,
+}
