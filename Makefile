@@ -9,7 +9,7 @@ TESTS ?= tests
 BENCH ?=
 JOBS ?= 2
 # Tests that are harder at full size.
-TORTURED ?= tests.simulation tests.crashes tests.abuse
+TORTURED ?= tests.simulation tests.crashes tests.abuse tests.processes.test_backup
 
 .PHONY: help demo test torture serve bench lint types cov lowest venv venv-lowest clean
 .DEFAULT_GOAL := help

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.admin.__main__ import Exit, main
 from messageu.server import LimitSettings
 from messageu.tap import Options
 
@@ -30,3 +33,16 @@ class DocumentTests(SynchronousTestCase):
         told = re.findall(r"^\| `--([\w-]+)`", text, re.MULTILINE)
         known = {name.rstrip("=") for name in Options().longOpt}
         self.assertEqual(set(told), known - {"help", "version"})
+
+    def test_command_is_told(self) -> None:
+        """Every command of messageu-admin stands there, and every code with which it ends."""
+        text = DOCUMENT.read_text("utf-8").partition("\n## The command\n")[2]
+        text = text.partition("\n## ")[0]
+        told = re.findall(r"^\| `messageu-admin (\w+)", text, re.MULTILINE)
+        output = io.StringIO()
+        with redirect_stdout(output):
+            self.assertRaises(SystemExit, main, ["--help"])
+        known = re.findall(r"^    (\w+) +\w", output.getvalue(), re.MULTILINE)
+        self.assertEqual(sorted(told), sorted(known))
+        codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+        self.assertEqual([int(code) for code in codes], list(Exit))

@@ -39,6 +39,13 @@ class OptionTests(SynchronousTestCase):
         for days in ("0", "-1", "soon", "nan", "inf"):
             self.assertRaises(SystemExit, self.parse, "--expire-after", days)
 
+    def test_control(self) -> None:
+        """The control socket can be elsewhere or nowhere, but not both."""
+        self.assertIsNone(self.parse()["control"])
+        self.assertEqual(self.parse("--control", "here")["control"], "here")
+        self.assertTrue(self.parse("--no-control")["no-control"])
+        self.assertRaises(SystemExit, self.parse, "--no-control", "--control", "here")
+
     def test_nothing_else(self) -> None:
         """Words that mean nothing are refused."""
         self.assertRaises(SystemExit, self.parse, "--enpoint", "tcp:1")

@@ -89,7 +89,7 @@ class Options(UsageOptions):
     ]
 
     optFlags: ClassVar[list[list[Any]]] = [
-        ["no-control", None, "Make no such socket; backups can be made while no relay runs."],
+        ["no-control", None, "Make no socket for messageu-admin."],
     ]
 
     def __init__(self) -> None:

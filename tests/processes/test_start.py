@@ -204,5 +204,5 @@ class HelpTests(ProcessTestCase):
             finished = self.run_to_end([*command, "--help"])
             self.assertEqual((finished.returncode, finished.stderr), (0, ""))
             for name in names:
-                self.assertRegex(finished.stdout, f"(?m)^ .*--{name}=  +[A-Z]")
+                self.assertRegex(finished.stdout, f"(?m)^ .*--{name}=?  +[A-Z]")
             self.assertNotRegex(finished.stdout, r"\w  +\w.*\w  +\w")

@@ -18,16 +18,16 @@ from ._interface import BackupFailed, Progress
 from ._opening import DATABASE_MODE, WHY, beside, connect, sync_folder
 from ._operations import StoreOperation, StoreWork
 
-STEP_PAGES: Final = 256
-"""Pages that are copied at once: 1 MiB of pages of the usual size."""
+STEP_PAGES: Final = 64
+"""Pages that are copied at once: 256 KiB of pages of the usual size."""
 
-STEPS_A_TURN: Final = 16
+STEPS_A_TURN: Final = 64
 """Steps for which everybody else waits at the most: more than a transaction can write."""
 
-BACKUP_PAUSE: Final = 0.01
+BACKUP_PAUSE: Final = 0.005
 """Seconds between two turns, unless the database grows faster than it is copied."""
 
-SYNC_TURNS: Final = 16
+SYNC_TURNS: Final = 32
 """Turns after which what was copied is put on the disk, so that it is never much at once."""
 
 SPARE_SPACE: Final = 64 * 2**20
