@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -236,9 +237,11 @@ class BackupTests(StoreTestCase):
         made.addErrback(lambda _: None)
         self.turns(3)
         self.assertEqual(self.others(), {"copy.db.partial"})
+        self.assertIn("backup", {thread.name for thread in threading.enumerate()})
         made.cancel()
         self.turns(2)
         self.assertEqual(self.others(), set())
+        self.assertNotIn("backup", {thread.name for thread in threading.enumerate()})
         self.finish(self.back_up())
 
     def test_closed(self) -> None:
@@ -338,12 +341,17 @@ class RestoreTests(StoreTestCase):
         self.fixture.result(self.store.close())
         whole = self.target.read_bytes()
         middle = len(whole) // 2 // 4096 * 4096
+        with closing(sqlite3.connect(self.target)) as connection:
+            # Nothing but a look at all of it finds a page that is read last.
+            index = "SELECT rootpage FROM sqlite_master WHERE name = 'mailbox_message_stored_at'"
+            ((page,),) = connection.execute(index)
+        start = (page - 1) * 4096
         other = self.fixture.folder / "other.db"
         with closing(sqlite3.connect(other)) as connection:
             connection.execute("CREATE TABLE recipes (name)")
         for content, reason in (
             (whole[:middle], "damaged"),
-            (whole[:8192] + b"\xff" * 8192 + whole[16384:], "damaged"),
+            (whole[:start] + b"\xff" * 4096 + whole[start + 4096 :], "damaged"),
             (b"", "empty"),
             (b"text" * 1000, "not an SQLite database"),
             (other.read_bytes(), "belongs to another program"),

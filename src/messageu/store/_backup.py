@@ -94,6 +94,8 @@ class Copier:
         else:
             self._go.release()
         self._waits.acquire()
+        if self.finished:
+            self._thread.join()
 
     # What follows runs in the thread of the copy.
 
@@ -112,10 +114,8 @@ class Copier:
             self.finished = True
             self._waits.release()
 
-    def _wait(self, status: int, remaining: int, total: int) -> None:
+    def _wait(self, _: int, remaining: int, total: int) -> None:
         self.remaining, self.total = remaining, total
-        if status == sqlite3.SQLITE_DONE:
-            return  # what is left to do needs the connection, too
         self._waits.release()
         self._go.acquire()
         if self._abandoned:
