@@ -230,7 +230,7 @@ def _write_log_again(path: Path) -> None:
     log = beside(path.resolve(), "-wal")
     if not log.exists():
         return
-    with closing(_connect(path, "ro")) as reader, closing(_connect(path, "rw")) as writer:
+    with closing(connect(path, "ro")) as reader, closing(connect(path, "rw")) as writer:
         # While somebody reads, closing the writer does not move the log into the database: it must
         # not when this fails. Closing a reader never does.
         reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
