@@ -36,7 +36,7 @@ from zope.interface import implementer
 from messageu.model import ClientId
 from messageu.server import Door, Limits, LimitSettings, RelayService
 from messageu.server._probe import BlindProbe
-from messageu.store import SqliteEngine, SqliteStore
+from messageu.store import NO_QUOTA, Quota, SqliteEngine, SqliteStore
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.store import sqlite_error
 from messageu.testing.threadpool import threadless_pool
@@ -273,6 +273,7 @@ class RelayProcess:
             self.time,
             now=lambda: NOON + self.time.seconds(),
             new_client_id=lambda: ClientId(world.random.randbytes(16)),
+            quota=world.quota,
             engine=DiskEngine(world.disk.path, world.disk),
             new_pool=self._new_pool,
         )
@@ -396,6 +397,7 @@ class World:
         self.network = MemoryNetwork(self.clock, new_faults=self._new_faults)
         self.has_large = random.random() < 0.05
         self.settings = draw_settings(random, 10_000 if self.has_large else 15)
+        self.quota = random.choice((NO_QUOTA, NO_QUOTA, Quota(messages=5, content=200_000)))
         self.probe = random.choices(list(PROBES), (4, 2, 1))[0]
         self.probe_of = PROBES[self.probe]
         self._store_delays = random.choice(STORE_DELAYS)

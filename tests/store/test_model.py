@@ -1,6 +1,7 @@
 """Both stores beside a model of what the interface says, over any order of operations."""
 
 from functools import partial
+from unittest import mock
 
 from attrs import define, field, frozen
 from hypothesis import settings
@@ -8,13 +9,45 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.model import ClientId, Envelope, ListedClient, PublicKey, Refusal, UserName
-from messageu.store import START
-from tests.store.contract import HUGE, MemoryFixture, SqliteFixture, contents_of
+from messageu.model import (
+    MESSAGE_ID_LIMIT,
+    ClientId,
+    Envelope,
+    ListedClient,
+    MessageId,
+    PublicKey,
+    Refusal,
+    UserName,
+)
+from messageu.store import (
+    NO_QUOTA,
+    START,
+    Quota,
+    StoreError,
+    StoreUnavailable,
+    _sqlite,
+    _statements,
+)
+from messageu.testing.store import POISON
+from tests.store.contract import HUGE, MemoryFixture, SqliteFixture, contents_of, result_of
+from tests.torture import scaled
 
 NAMES = st.sampled_from([UserName(name) for name in (b"Alice", b"ALICE", b"Bob", b"Cid", b"Dan")])
+SMALL_QUOTA = Quota(messages=3, content=20)
 NUMBERS = st.integers(0, 5)
 PAGES = st.sampled_from((1, 3, 40, HUGE))
+SMALL_STEPS = {"DELETION_STEP": 2, "ARRIVALS_LIMIT": 3, "RUBBISH_BACKLOG": 1, "PIECE_SIZE": 4}
+"""Limits so low that a few small messages meet them, and are deleted and indexed in many steps."""
+
+
+ENVELOPES = st.lists(
+    st.tuples(NUMBERS, NUMBERS, st.sampled_from((3, 3, 3, POISON)), st.binary(max_size=9)),
+    max_size=4,
+)
+"""Numbers of sender and recipient, type and content. A poisoned one only SQLite has."""
+
+
+FAULTS = {"a full disk": {"is_full": True}, "a failing commit": {"failing_commits": 1}}
 
 
 def id_of(number):
@@ -30,6 +63,7 @@ class Message:
     time: float
     pins: int = 0
     unwanted: bool = False
+    message_id: MessageId | None = None
 
 
 @frozen
@@ -41,10 +75,12 @@ class Held:
 class StoreMachine(RuleBasedStateMachine):
     """Operations are asked for one by one, and carried out when :meth:`run` comes along."""
 
-    def __init__(self, make_fixture):
+    def __init__(self, make_fixture, quota=NO_QUOTA):
         super().__init__()
         ids = map(id_of, range(1_000_000))
-        self.fixture = make_fixture(new_client_id=partial(next, ids))
+        self.quota = quota
+        self.fixture = make_fixture(new_client_id=partial(next, ids), quota=quota)
+        self.engine = getattr(self.fixture, "engine", None)
         self.attempts = 0
         self.clients = {}
         self.messages = []
@@ -113,17 +149,45 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.checks.append((self.store.directory(requester), check))
 
-    @rule(sending=NUMBERS, receiving=NUMBERS, content=st.binary(max_size=5))
-    def put(self, sending, receiving, content):
-        sender, recipient = self.requester(sending), self.requester(receiving)
-        deferred = self.store.put([Envelope(sender, recipient, 3, content)])
+    @rule(envelopes=ENVELOPES)
+    def put(self, envelopes):
+        outcomes = []
+        if self.quota is not NO_QUOTA:
+            self.run()  # what is being deleted may count, and what is gone does not
+        for sending, receiving, kind, content in envelopes:
+            outcomes.append(self.place(*map(self.requester, (sending, receiving)), kind, content))
+        deferred = self.store.put([envelope for envelope, _ in outcomes])
+
+        def check(results):
+            self.equal(len(results), len(outcomes))
+            for result, (_, expected) in zip(results, outcomes, strict=True):
+                if isinstance(expected, Message):
+                    assert isinstance(result, MessageId)
+                    expected.message_id = result
+                elif expected is StoreError:
+                    assert type(result) is StoreError
+                else:
+                    self.equal(result, expected)
+
+        self.checks.append((deferred, check))
+
+    def place(self, sender, recipient, kind, content):
+        """An envelope, and what is to become of it."""
+        kind = kind if self.engine is not None else 3
+        envelope = Envelope(sender, recipient, kind, content)
         if sender not in self.clients:
-            self.expect(deferred, [Refusal.UNKNOWN_CLIENT])
-        elif recipient not in self.clients:
-            self.expect(deferred, [Refusal.UNKNOWN_RECIPIENT])
-        else:
-            self.messages.append(Message(sender, recipient, content, self.fixture.time))
-            self.checks.append((deferred, lambda result: None))
+            return envelope, Refusal.UNKNOWN_CLIENT
+        if recipient not in self.clients:
+            return envelope, Refusal.UNKNOWN_RECIPIENT
+        held = [each for each in self.messages if each.recipient == recipient]
+        size = sum(len(each.content) for each in held) + len(content)
+        if len(held) >= self.quota.messages or size > self.quota.content:
+            return envelope, Refusal.MAILBOX_FULL
+        if kind == POISON:
+            return envelope, StoreError
+        message = Message(sender, recipient, content, self.fixture.time)
+        self.messages.append(message)
+        return envelope, message
 
     @rule(number=NUMBERS, max_messages=st.integers(1, 4), max_bytes=st.integers(0, 12), page=PAGES)
     def lease(self, number, max_messages, max_bytes, page):
@@ -149,6 +213,7 @@ class StoreMachine(RuleBasedStateMachine):
             )
             for piece, message in zip(result.first.pieces, listed, strict=False):
                 self.equal(piece[1:5], (message.sender.raw, 3, len(message.content), 0))
+                self.equal(MessageId(piece[0] % MESSAGE_ID_LIMIT), message.message_id)
             self.held.append(Held(result, listed))
 
         deferred = self.store.lease(requester, max_messages, max_bytes, page)
@@ -207,9 +272,78 @@ class StoreMachine(RuleBasedStateMachine):
         for deferred, check in checks:
             check(self.fixture.result(deferred))
 
-    @rule()
-    def reopen(self):
+    @rule(fault=st.sampled_from(sorted(FAULTS)), number=NUMBERS, name=NAMES)
+    def fail_to_write(self, fault, number, name):
+        """What writes fails when the disk does, and nothing of it was done."""
+        if self.engine is None:
+            return
         self.run()
+        me = self.requester(number)
+        with mock.patch.multiple(self.engine, **FAULTS[fault]):
+            failing = [
+                self.store.put([Envelope(me, me, 3, b"lost")]),
+                self.store.register(name, PublicKey(bytes(160))),
+                self.store.expire(self.fixture.time + 1),
+            ]
+            self.attempts += 1
+            for deferred in failing:
+                self.assert_unavailable(deferred)
+
+    @rule(fault=st.sampled_from(sorted(FAULTS)), number=NUMBERS, settled=st.booleans())
+    def fail_to_end(self, fault, number, settled):
+        """A lease whose end fails has ended as if released; what should have been deleted with it
+        waits again."""
+        if self.engine is None or number >= len(self.held) or not self.held[number].messages:
+            return
+        self.run()
+        held = self.held.pop(number)
+        self.ended.append(held)
+        for message in held.messages:
+            message.pins -= 1
+            message.unwanted &= message.pins > 0
+        end = self.store.settle if settled else self.store.release
+        with mock.patch.multiple(self.engine, **FAULTS[fault]):
+            self.assert_unavailable(end(held.lease))
+
+    @rule(number=NUMBERS)
+    def fail_alone(self, number):
+        """To read what a lease does not hold any more is an error of that read alone."""
+        if number < len(self.ended) and self.ended[number].messages:
+            self.run()
+            read = self.store.read(self.ended[number].lease, START, HUGE)
+            try:
+                self.fixture.result(read)
+            except StoreUnavailable:
+                raise AssertionError from None
+            except StoreError:
+                pass
+            else:
+                raise AssertionError("it could be read")
+
+    def assert_unavailable(self, deferred):
+        try:
+            result = self.fixture.result(deferred)
+        except StoreUnavailable:
+            return
+        raise AssertionError(result)
+
+    @rule(envelopes=ENVELOPES)
+    def reopen(self, envelopes):
+        """What was asked for before the end is done; what is asked for after it fails."""
+        self.run()
+        self.put(envelopes)
+        closed = self.store.close()
+        failing = [
+            self.store.put([]),
+            self.store.public_key(id_of(0), id_of(0)),
+            self.store.lease(id_of(0), 1, 1, 1),
+            self.store.expire(self.fixture.time),
+        ]
+        self.fixture.result(closed)
+        for deferred in failing:
+            self.assert_unavailable(deferred)
+        (deferred, check), self.checks = self.checks[0], []
+        check(result_of(deferred))
         self.fixture.reopen()
         for held in self.held:
             for message in held.messages:
@@ -228,15 +362,33 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 class StoreModelTests(SynchronousTestCase):
-    def run_machine(self, make_fixture, examples):
+    def run_machine(self, make_fixture, examples, quota=NO_QUOTA):
         run_state_machine_as_test(
-            lambda: StoreMachine(make_fixture), settings=settings(max_examples=examples)
+            lambda: StoreMachine(make_fixture, quota), settings=settings(max_examples=examples)
         )
 
     def test_memory(self):
         """The store in memory does what the interface says."""
-        self.run_machine(MemoryFixture, 100)
+        self.run_machine(MemoryFixture, scaled(100, 2_000))
+
+    def test_memory_with_quota(self):
+        """So it does where mailboxes become full."""
+        self.run_machine(MemoryFixture, scaled(50, 1_000), SMALL_QUOTA)
 
     def test_sqlite(self):
-        """The store in SQLite does what the interface says, however operations are grouped."""
-        self.run_machine(SqliteFixture, 50)
+        """The store in SQLite does what the interface says, however operations are grouped, also
+        while the disk is full or fails."""
+        self.run_machine(SqliteFixture, scaled(50, 1_000))
+
+    def test_sqlite_with_quota(self):
+        """So it does where mailboxes become full."""
+        self.run_machine(SqliteFixture, scaled(25, 500), SMALL_QUOTA)
+
+    def test_sqlite_in_steps(self):
+        """So it does where everything is in pieces, and takes many steps."""
+        piece_size = SMALL_STEPS["PIECE_SIZE"]
+        with (
+            mock.patch.multiple(_sqlite, **SMALL_STEPS),
+            mock.patch.object(_statements, "PIECE_SIZE", piece_size),
+        ):
+            self.run_machine(SqliteFixture, scaled(50, 1_000))
