@@ -266,6 +266,34 @@ class RefusalTests(OpeningCase):
         line = str(self.assertRaises(StoreUnusable, self.make().open))
         self.assertIn("this is not a file", line)
 
+    def test_damaged_until_nothing_is_seen(self):
+        """A database whose tables are not to be seen for damage does not count as a new one."""
+        self.execute("CREATE TABLE clients (ID)")
+        with self.path.open("r+b") as file:
+            file.seek(103)  # how many entries the schema has
+            file.write(b"\0\0")
+        self.assertEqual(self.refuse(), f"{self.path}: this database is damaged")
+
+    def test_names_that_are_no_text(self):
+        """A database in which a table has a name that is no text belongs to somebody, too."""
+        self.execute("CREATE TABLE other (ID)")
+        self.path.write_bytes(self.path.read_bytes().replace(b"other", b"\xb5\xb5\xb5\xb5\xb5"))
+        self.assertIn("belongs to another program", self.refuse())
+
+    def test_words_of_the_database(self):
+        """What an error quotes of a database does nothing to a terminal."""
+        error = sqlite3.OperationalError("no such table: \x1b[2J\n")
+        with mock.patch.object(_opening, "create_views", side_effect=error):
+            self.assertTrue(self.refuse().endswith("no such table: ?[2J?"))
+        error = UnicodeDecodeError("utf-8", b"\xb5", 0, 1, "invalid start byte")
+        with mock.patch.object(_opening, "create_views", side_effect=error):
+            self.assertEqual(self.refuse(), f"{self.path}: this database is damaged")
+
+    def test_views_alone(self):
+        """A database that has no tables, but something else, is somebody's."""
+        self.execute("CREATE VIEW clients AS SELECT 1 AS ID")
+        self.assertIn("belongs to another program", self.refuse())
+
     def test_no_database(self):
         """A file that is no database is refused, however it begins."""
         for content in (b"text\n", b"SQLite format 3", b"\0" * 5_000):

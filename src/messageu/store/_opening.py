@@ -97,8 +97,10 @@ def unusable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        text = WHY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error))
+        text = WHY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF) or _harmless(str(error))
         raise StoreUnusable(f"{path}: {text}") from None
+    except UnicodeError:  # what should be text is none
+        raise StoreUnusable(f"{path}: {WHY[sqlite3.SQLITE_CORRUPT]}") from None
     except OSError as error:
         raise StoreUnusable(f"{path}: {error.strerror}") from None
 
@@ -111,6 +113,11 @@ WHY: Final = {
     sqlite3.SQLITE_READONLY: "this database cannot be written",
 }
 """What to tell an operator, by primary result code."""
+
+
+def _harmless(text: str) -> str:
+    """Words of SQLite that may quote the database, for a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _check_file(path: Path) -> None:
@@ -154,16 +161,18 @@ def _find_version(path: Path) -> int | None:
 
 
 def version_in(cursor: sqlite3.Cursor, path: Path) -> int | None:
-    """The version of the schema in a database; None when it has no tables.
+    """The version of the schema in a database; None when there is nothing in it.
 
     :raises StoreUnusable: when it is nothing that we can use.
     """
-    tables = frozenset(
-        name.lower()
-        for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    )
-    if not tables:
+    # Names may be anything: a blob becomes a text without an error.
+    entries = cursor.execute("SELECT type, CAST(name AS BLOB) FROM sqlite_master").fetchall()
+    if not entries:
+        _check_empty(path, cursor)
         return None
+    tables = frozenset(
+        name.decode("utf-8", "replace").lower() for kind, name in entries if kind == "table"
+    )
     if "mailbox_meta" in tables:
         return _own_version(path, cursor, tables)
     if not tables >= FOREIGN_TABLES:
@@ -173,6 +182,12 @@ def version_in(cursor: sqlite3.Cursor, path: Path) -> int | None:
     except ForeignSchemaError as error:
         raise StoreUnusable(f"{path}: {error}") from None
     return FOREIGN_VERSION
+
+
+def _check_empty(path: Path, cursor: sqlite3.Cursor) -> None:
+    """See that a database without tables has lost none, before it is given ours."""
+    if cursor.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
+        raise StoreUnusable(f"{path}: {WHY[sqlite3.SQLITE_CORRUPT]}")
 
 
 def _own_version(path: Path, cursor: sqlite3.Cursor, tables: frozenset[str]) -> int:
