@@ -77,6 +77,9 @@ class FrameTests(SynchronousTestCase):
             "\u2014\u2014<EOM>\u2014",
             "\u2212\u2212<EOM>",
             "\uff0d\uff0d\uff1c\uff25\uff2f\uff2d\uff1e",
+            " " * 1000 + "-----<EOM>-----",
+            "\u3164-----<EOM>-----",
+            "\u2800\ufe0f --\u034f---<E\ufe0fOM>-----",
         ):
             self.assertEqual(visible_text(line), f"\\{line}")
             self.assertEqual(visible_text(f"a\n{line}\nb"), f"a\n\\{line}\nb")

@@ -8,7 +8,20 @@ from typing import Final
 
 _KEPT_IN_TEXTS: Final = "\n\t"
 _HEAD_SIZE: Final = 256
-"""Characters at the beginning of a line in which a frame is looked for."""
+"""Characters in which a frame is looked for, where something begins to be seen in a line."""
+
+_BLANKS: Final = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and symbols that look like spaces."""
+
+_UNSEEN: Final = "\u034f\u17b4\u17b5" + "".join(map(chr, range(0xFE00, 0xFE10)))
+"""Marks of which nothing is to be seen: joiners, and selectors of variations."""
+
+_INDENT: Final = "\t \xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""All spaces that there are, and the tab."""
+
+_PLAIN: Final = str.maketrans(
+    dict.fromkeys(_BLANKS, " ") | dict.fromkeys(_UNSEEN, "") | {"\N{MINUS SIGN}": "-"}
+)
 
 _END: Final = re.compile(r"\s*-+\s*<\s*eom")
 _FRAME: Final = re.compile(r"\s*(?:-+\s*<\s*eom|from\s*:|content\s*:)")
@@ -51,7 +64,8 @@ def visible_text(text: str) -> str:
 
     New lines and tabs stay. A line that could be taken for the end mark, or, from the second line
     on, for the beginning of another message, is given a backslash in front; so are lines that only
-    look like it, with other dashes, wide letters or spaces before. Ordinary texts stay as they are.
+    look like it, with other dashes, wide letters, or whatever is not to be seen before and within.
+    Ordinary texts stay as they are.
     """
     lines = text.replace("\r\n", "\n").translate(_ALL_BUT_KEPT).split("\n")
     marked = [_marked(line, _FRAME if number else _END) for number, line in enumerate(lines)]
@@ -59,10 +73,11 @@ def visible_text(text: str) -> str:
 
 
 def _marked(line: str, frame: re.Pattern[str]) -> str:
-    head = unicodedata.normalize("NFKC", line[:_HEAD_SIZE].lstrip()).casefold()
-    plain = "".join("-" if _is_dash(character) else character for character in head)
+    head = line.lstrip(_INDENT + _BLANKS + _UNSEEN)[:_HEAD_SIZE].translate(_PLAIN)
+    plain = "".join(map(_undashed, unicodedata.normalize("NFKC", head).casefold()))
     return f"\\{line}" if frame.match(plain) else line
 
 
-def _is_dash(character: str) -> bool:
-    return unicodedata.category(character) == "Pd" or character == "\N{MINUS SIGN}"
+def _undashed(character: str) -> str:
+    """A character, or the plain dash for any of them."""
+    return "-" if unicodedata.category(character) == "Pd" else character
