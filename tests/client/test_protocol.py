@@ -19,6 +19,7 @@ MESSAGES = tuple(v2.WaitingMessage(ME, MessageId(number), 3, bytes(number)) for 
 FETCH = v2.Request(ME, v2.FetchMessages())
 SEND = v2.Request(ME, v2.SendMessage(ME, 3, bytes(32 * 1024)))
 WAITING = v2.WaitingMessages(MESSAGES).encode()
+LARGE = v2.waiting_messages_header(2**32 - 1) + v2.waiting_message_head(ME.raw, 1, 3, 2**31)
 STORED = v2.Stored(NOBODY, MessageId(1))
 
 
@@ -46,6 +47,10 @@ class RelayConnectionTests(SynchronousTestCase):
         """Whether our side has reset the connection."""
         self.line.run()
         return self.line.client.closed and self.relay.lost is not None
+
+    def reason(self, answering: Deferred[object]) -> str:
+        """Why the relay was given up."""
+        return str(self.failureResultOf(answering, RelaySilent).value)
 
     def test_request_and_answer(self) -> None:
         """A request is written, its answer fires the Deferred, and another can be asked."""
@@ -177,12 +182,70 @@ class RelayConnectionTests(SynchronousTestCase):
     def test_progress_is_no_silence(self) -> None:
         """Each piece of an answer gives it new time; then silence fails it."""
         answering = self.connection.ask(FETCH)
-        for position in range(5):
-            self.says(WAITING[position : position + 1])
+        self.says(LARGE[:7])
+        for _ in range(5):
+            self.says(bytes(64 * 1024))
             self.clock.advance(29)
             self.assertNoResult(answering)
         self.clock.advance(1)
-        self.failureResultOf(answering, RelaySilent)
+        self.assertIn("silent for 30 seconds", self.reason(answering))
+
+    def test_drip(self) -> None:
+        """A byte now and then is no progress: the answer is given up, and the connection reset."""
+        answering = self.connection.ask(FETCH)
+        self.says(LARGE[:1])
+        self.clock.advance(29)
+        self.assertNoResult(answering)
+        self.says(LARGE[1:2])
+        self.clock.advance(2)
+        self.assertIn("less than 1024 bytes a second", self.reason(answering))
+        self.assertTrue(self.was_reset())
+
+    def test_slow_line(self) -> None:
+        """An answer of 32 MiB has the time that it needs at 16 KiB a second."""
+        taken: list[object] = []
+        size = 32 * 2**20 - 25
+        item = v2.waiting_message_head(ME.raw, 1, 3, size)
+        answering = self.connection.ask(FETCH, taken.append)
+        self.says(v2.waiting_messages_header(len(item) + size) + item)
+        for _ in range(32 * 16):
+            self.clock.advance(4)
+            self.assertNoResult(answering)
+            self.says(bytes(64 * 1024))
+        self.assertEqual(self.successResultOf(answering), v2.EndOfMessages())
+
+    def test_answer_without_end(self) -> None:
+        """An answer that is still coming after an hour is given up, however fast it comes."""
+        answering = self.connection.ask(FETCH)
+        self.says(LARGE)
+        for _ in range(3599 // 10):
+            self.says(bytes(64 * 1024))
+            self.clock.advance(10)
+            self.assertNoResult(answering)
+        self.says(bytes(64 * 1024))
+        self.clock.advance(10)
+        self.assertIn("no end after 3600 seconds", self.reason(answering))
+
+    def test_pauses_do_not_count(self) -> None:
+        """What an item takes after it has come is no fault of the relay's."""
+        turn: Deferred[None] = Deferred()
+        answering = self.connection.ask(FETCH, lambda _: turn)
+        self.says(WAITING[:40])
+        self.clock.advance(10_000)
+        turn.callback(None)
+        self.clock.advance(29)
+        self.assertNoResult(answering)
+        self.says(WAITING[40:])
+        self.assertEqual(self.successResultOf(answering), v2.EndOfMessages())
+
+    def test_next_answer_has_its_own_time(self) -> None:
+        """What one answer took is not taken from the next."""
+        for _ in range(3):
+            answering = self.connection.ask(FETCH)
+            for position in range(len(WAITING)):
+                self.says(WAITING[position : position + 1])
+                self.clock.advance(0.25)
+            self.assertEqual(self.successResultOf(answering), v2.EndOfMessages())
 
     def test_cancelling_resets(self) -> None:
         """A request that is cancelled takes its connection with it."""

@@ -34,11 +34,18 @@ class Patience:
     :ivar progress: seconds without a byte of an answer that is due.
     :ivar slowest_upload: bytes a second that a request is granted on its way, before its answer is
         due: a large file takes its time on a slow line.
+    :ivar slowest_answer: bytes a second that an answer must have on the average, from ``progress``
+        seconds after its first byte on: a byte now and then is no progress.
+    :ivar answer: seconds for a whole answer, however fast it comes. The largest of our relay, of
+        32 MiB, fits at 9.3 KiB a second. As above, time does not count while what has come is
+        being taken.
     """
 
     connect: float = 10.0
     progress: float = 30.0
     slowest_upload: float = 16 * 1024
+    slowest_answer: float = 1024
+    answer: float = 3600.0
 
 
 class RelayConnection(Protocol):
@@ -57,6 +64,10 @@ class RelayConnection(Protocol):
         self._paused = False
         self._lost = False
         self._timer: IDelayedCall | None = None
+        self._complaint = ""  # what is to be said when time is up
+        self._arrived = 0  # bytes of the answer
+        self._began = 0.0  # when its first byte came, put off by the pauses since
+        self._paused_at = 0.0
         self._closing: Deferred[None] | None = None
         self.answered = 0  # answers after which it could be used again
 
@@ -79,6 +90,8 @@ class RelayConnection(Protocol):
         self._answering = answering
         self._take = take
         self._reset_when_closed(take is not None)
+        self._arrived = 0
+        self._complaint = self._silent
         self._expect_within(self._patience.progress + len(frame) / self._patience.slowest_upload)
         self.transport.write(frame)
         return answering
@@ -107,8 +120,11 @@ class RelayConnection(Protocol):
         """Bytes from the relay."""
         self._session.receive_data(data)
         if self._answering is not None:
+            if not self._arrived:
+                self._began = self._clock.seconds()
+            self._arrived += len(data)
             if not self._taking:
-                self._expect_within(self._patience.progress)
+                self._expect_more()
             self._go_on()
         elif self._closing is None:
             self.abort()
@@ -150,6 +166,7 @@ class RelayConnection(Protocol):
         if self._taking:
             # Nothing more is read, so that no more than one item waits here.
             self._paused = True
+            self._paused_at = self._clock.seconds()
             self._stop_timer()
             if not self._lost:
                 cast(IPushProducer, self.transport).pauseProducing()
@@ -158,9 +175,10 @@ class RelayConnection(Protocol):
         self._taking = False
         if self._paused:
             self._paused = False
+            self._began += self._clock.seconds() - self._paused_at
             if not self._lost and self._answering is not None:
                 cast(IPushProducer, self.transport).resumeProducing()
-                self._expect_within(self._patience.progress)
+                self._expect_more()
             self._go_on()
 
     def _not_taken(self, failure: Failure) -> None:
@@ -198,6 +216,25 @@ class RelayConnection(Protocol):
 
     # Time.
 
+    @property
+    def _silent(self) -> str:
+        return f"the relay has been silent for {self._patience.progress:g} seconds"
+
+    def _expect_more(self) -> None:
+        """Wait for the next byte of an answer that has begun, for as long as it is worth it."""
+        patience = self._patience
+        used = self._clock.seconds() - self._began
+        slow = patience.progress + self._arrived / patience.slowest_answer - used
+        left, self._complaint = min(
+            (patience.progress, self._silent),
+            (slow, f"the relay answers with less than {patience.slowest_answer:g} bytes a second"),
+            (
+                patience.answer - used,
+                f"the relay's answer has no end after {patience.answer:g} seconds",
+            ),
+        )
+        self._expect_within(max(0.0, left))
+
     def _expect_within(self, seconds: float) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.reset(seconds)
@@ -215,10 +252,4 @@ class RelayConnection(Protocol):
         if self._answering is None:
             self.abort()
         else:
-            self._finish(
-                Failure(
-                    RelaySilent(
-                        f"the relay has been silent for {self._patience.progress:g} seconds"
-                    )
-                )
-            )
+            self._finish(Failure(RelaySilent(self._complaint)))
