@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.client import Keyring, KeyringInvalid, Peer
-from messageu.client._keyring import load_keyring, save_keyring
+from messageu.client import Keyring, KeyringInvalid, Peer, _files, _keyring
+from messageu.client._keyring import KeyringFile
 from messageu.crypto.v2 import SymmetricKey
 from messageu.model import NOBODY, ClientId, ListedClient, PublicKey
 from messageu.testing import strategies
@@ -58,7 +59,7 @@ class KeyringTests(SynchronousTestCase):
         ):
             learn()
             self.assertTrue(ring.changed)
-            ring.changed = False
+            ring.saved()
             learn()
             self.assertFalse(ring.changed)
 
@@ -140,6 +141,10 @@ class KeyringTests(SynchronousTestCase):
             {**good, "relay_version": 256},
             {**good, "relay_version": "two"},
             {**good, "relay_version": {}},
+            {**good, "relay_version": "2"},
+            {**good, "relay_version": 1.5},
+            {**good, "relay_version": True},
+            {**good, "relay_version": float("inf")},
             {**good, "peers": 7},
             *({**good, "peers": [peer]} for peer in bad_peers),
         ]
@@ -160,13 +165,17 @@ class FileTests(SynchronousTestCase):
         self.file = self.folder / "me.keys"
         self.warnings: list[str] = []
 
+    def open(self) -> KeyringFile:
+        """A program that begins to use the file."""
+        return KeyringFile(self.folder, self.warnings.append)
+
     def load(self) -> Keyring:
         """Read the file."""
-        return load_keyring(self.folder, ME, self.warnings.append)
+        return self.open().load(ME)
 
     def save(self, ring: Keyring) -> None:
         """Write the file."""
-        save_keyring(self.folder, ring, self.warnings.append)
+        self.open().save(ring)
 
     def test_kept_between_runs(self) -> None:
         """What is saved is there in the next run, for the owner alone."""
@@ -201,6 +210,129 @@ class FileTests(SynchronousTestCase):
         self.assertIn("it cannot be put aside: read-only", self.warnings.pop())
         self.load()
         self.assertIn("not a regular file; it is now me.keys.aside", self.warnings.pop())
+
+    def test_two_programs_add_up(self) -> None:
+        """What two programs learn, of the same client or of others, is kept, whoever saves last."""
+        first, second = self.open(), self.open()
+        ring, other = first.load(ME), second.load(ME)
+        ring.share(ONE, KEY)
+        first.save(ring)
+        other.learn_names([ListedClient(ONE, b"one"), ListedClient(TWO, b"two")])
+        other.relay_version = 1
+        second.save(other)
+        ring.learn_public_key(TWO, PUBLIC)
+        first.save(ring)
+        expected = (Peer(ONE, b"one", None, KEY), Peer(TWO, b"two", PUBLIC))
+        for read in (ring, self.load()):
+            self.assertEqual((read.peers, read.relay_version), (expected, 1))
+        self.assertEqual(list(self.folder.iterdir()), [self.file])
+        self.assertEqual(self.warnings, [])
+
+    def test_later_word_counts(self) -> None:
+        """Of two keys for one client the one that was saved last is shared, in both programs."""
+        first, second = self.open(), self.open()
+        ring, other = first.load(ME), second.load(ME)
+        ring.share(ONE, KEY)
+        other.share(ONE, SymmetricKey(b"n" * 16))
+        first.save(ring)
+        second.save(other)
+        first.refresh(ring)
+        for read in (ring, other, self.load()):
+            self.assertEqual(read.peer(ONE).symmetric_key.raw, b"n" * 16)
+
+    def test_refreshing_keeps_what_is_new(self) -> None:
+        """What has not been saved yet outlives what somebody else has saved."""
+        first, second = self.open(), self.open()
+        ring, other = first.load(ME), second.load(ME)
+        ring.share(ONE, KEY)
+        ring.relay_version = 2
+        other.share(TWO, KEY)
+        other.relay_version = 1
+        second.save(other)
+        first.refresh(ring)
+        self.assertEqual(ring.peer(ONE).symmetric_key, KEY)
+        self.assertEqual(ring.peer(TWO).symmetric_key, KEY)
+        self.assertEqual(ring.relay_version, 2)
+        self.assertTrue(ring.changed)
+
+    def test_refreshing_stays_within_the_limit(self) -> None:
+        """What is forgotten for want of room is not new any more."""
+        ring = Keyring(ME, limit=1)
+        ring.learn_name(ListedClient(ONE, b"one"))
+        ring.share(TWO, KEY)
+        ring.take_up(Keyring(ME, [Peer(NOBODY, b"nobody")]))
+        self.assertEqual(ring.peers, (Peer(TWO, symmetric_key=KEY),))
+
+    def test_file_is_read_when_it_is_another(self) -> None:
+        """A file that nobody has touched is not read again."""
+        opened = self.open()
+        ring = opened.load(ME)
+        ring.share(ONE, KEY)
+        opened.save(ring)
+        with mock.patch.object(_keyring, "read_small", side_effect=AssertionError):
+            opened.refresh(ring)
+            ring.share(TWO, KEY)
+            opened.save(ring)
+        self.assertEqual(len(self.load().peers), 2)
+
+    def test_file_that_is_gone_is_written_whole(self) -> None:
+        """When somebody takes the file away, all that is known is written with the next change."""
+        opened = self.open()
+        ring = opened.load(ME)
+        ring.share(ONE, KEY)
+        opened.save(ring)
+        self.file.unlink()
+        opened.refresh(ring)
+        ring.share(TWO, KEY)
+        opened.save(ring)
+        self.assertEqual(len(self.load().peers), 2)
+
+    def test_file_that_is_spoilt_meanwhile(self) -> None:
+        """A file that somebody has spoilt is put aside, and nothing of ours is lost."""
+        opened = self.open()
+        ring = opened.load(ME)
+        ring.share(ONE, KEY)
+        opened.save(ring)
+        self.file.write_bytes(b"{")
+        ring.share(TWO, KEY)
+        opened.save(ring)
+        self.assertEqual(len(self.load().peers), 2)
+        self.assertEqual((self.folder / "me.keys.aside").read_bytes(), b"{")
+        self.assertEqual(len(self.warnings), 1)
+
+    def test_lock_that_is_kept(self) -> None:
+        """A program that keeps the folder locked is waited for, and not for ever; then it is said,
+        the file stays as it was, and the next change is saved with this one."""
+        ring = self.load()
+        ring.share(ONE, KEY)
+        pauses: list[float] = []
+        with mock.patch("time.sleep", pauses.append):
+            with _files.lock_folder(self.folder):
+                self.save(ring)
+            self.assertFalse(self.file.exists())
+            self.assertIn("me.keys cannot be written (another program", self.warnings.pop())
+            self.assertAlmostEqual(sum(pauses), _files.LOCK_PATIENCE, 3)
+            ring.share(TWO, KEY)
+            self.save(ring)
+        self.assertEqual(len(self.load().peers), 2)
+
+    def test_lock_that_is_let_go(self) -> None:
+        """A lock that somebody else lets go of is taken."""
+        ring = self.load()
+        ring.share(ONE, KEY)
+        with ExitStack() as other:
+            other.enter_context(_files.lock_folder(self.folder))
+            with mock.patch("time.sleep", lambda _: other.close()):
+                self.save(ring)
+        self.assertEqual(self.load().peer(ONE).symmetric_key, KEY)
+
+    def test_file_system_without_locks(self) -> None:
+        """Where there are no locks the file is written all the same."""
+        ring = self.load()
+        ring.share(ONE, KEY)
+        with mock.patch("fcntl.flock", side_effect=OSError(errno.ENOLCK, "No locks")):
+            self.save(ring)
+        self.assertEqual(self.load().peer(ONE).symmetric_key, KEY)
 
     def test_full_disk_leaves_the_old_file(self) -> None:
         """A file that cannot be written stays as it was; it is said, and tried again."""

@@ -40,7 +40,7 @@ from ._fetch import Fetch, Fetched, OnMessage
 from ._files import read_small
 from ._identity import Identity, IdentityDraft, read_identity
 from ._inbox import THREAD_FROM, LastAnswer, Opener, Run
-from ._keyring import Keyring, Peer, Warn, load_keyring, save_keyring
+from ._keyring import Keyring, KeyringFile, Peer, Warn
 from ._protocol import Patience
 from ._relay import Destination, Relay
 from ._session import AnswerEvent, ItemEvent
@@ -49,7 +49,8 @@ CONTENT_SIZE_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of a text or a file. Sealed, they are the largest content that our relay takes."""
 
 LISTING_LIMIT: Final = 250_000
-"""Clients of one list that are kept; the rest is counted."""
+LISTING_SIZE_LIMIT: Final = 16 * 1024 * 1024
+"""Clients of one list that are kept, and the bytes of their names; the rest is counted."""
 
 ASIDE_PROGRESS: Final = 5.0
 """Seconds for which a relay may be silent when it is asked for names while it has another answer
@@ -64,7 +65,8 @@ Value = TypeVar("Value")
 class Listing:
     """The clients of a relay, without ourselves.
 
-    :ivar left_out: how many more there were than :data:`LISTING_LIMIT`.
+    :ivar left_out: how many more there were than :data:`LISTING_LIMIT`, or than their names have
+        room in :data:`LISTING_SIZE_LIMIT`.
     """
 
     clients: tuple[ListedClient, ...]
@@ -87,11 +89,12 @@ class Settings:
 class Client:
     """One user of one relay, with the files of one folder (docs/protocol/v2.md, "The client").
 
-    The folder has ``server.info``; ``me.info`` and ``me.keys`` come into being there. Nothing is
-    read or connected before it is needed. Requests wait for each other, so that any number of
-    methods may be called at once. Every method that returns a Deferred can be cancelled, which
-    resets the connection; each fails with a :class:`ClientError` whose text a person can read,
-    among them :class:`RelayError` when the relay is not there, refuses, or talks nonsense.
+    The folder has ``server.info``; ``me.info`` and ``me.keys`` come into being there. Several
+    clients may use one folder at once, and share what they learn. Nothing is read or connected
+    before it is needed. Requests wait for each other, so that any number of methods may be called
+    at once. Every method that returns a Deferred can be cancelled, which resets the connection;
+    each fails with a :class:`ClientError` whose text a person can read, among them
+    :class:`RelayError` when the relay is not there, refuses, or talks nonsense.
 
     :param reactor: the application's. It connects, measures time, and lends its thread pool.
     :param run_in_thread: what to do with slow work, instead of giving it to that pool.
@@ -115,6 +118,7 @@ class Client:
         self._relay = Relay(reactor, self._find, self._settings.patience)
         self._identity: Identity | None = None
         self._keyring: Keyring | None = None
+        self._keyring_file = KeyringFile(folder, self._warn)
         self._last_answer = LastAnswer()
         self._registering = DeferredLock()
         self._fetching = DeferredLock()
@@ -134,14 +138,16 @@ class Client:
 
     @property
     def keyring(self) -> Keyring:
-        """What is known of others, as of the last request.
+        """What is known of others, to this client and to others that use the folder.
 
         :raises NotRegistered: when there is no identity file.
         :raises IdentityInvalid: when it cannot be used.
         """
         if self._keyring is None:
-            self._keyring = load_keyring(self._folder, self.identity.client_id, self._warn)
-            self._relay.version = self._relay.version or self._keyring.relay_version
+            self._keyring = self._keyring_file.load(self.identity.client_id)
+        else:
+            self._keyring_file.refresh(self._keyring)
+        self._relay.version = self._relay.version or self._keyring.relay_version
         return self._keyring
 
     def connect(self) -> Deferred[None]:
@@ -242,7 +248,7 @@ class Client:
             yield keyring
         finally:
             keyring.relay_version = self._relay.version
-            save_keyring(self._folder, keyring, self._warn)
+            self._keyring_file.save(keyring)
 
     async def _register(self, name: UserName) -> Identity:
         async with self._registering:
@@ -260,14 +266,16 @@ class Client:
     async def _list_clients(self, relay: Relay | None = None) -> Listing:
         own = self.identity.client_id
         clients: list[ListedClient] = []
+        room = LISTING_SIZE_LIMIT
         left_out = 0
 
         def take(item: ItemEvent | AnswerEvent) -> None:
-            nonlocal left_out
+            nonlocal room, left_out
             if not isinstance(item, ListedClient) or item.client_id == own:
                 return
-            if len(clients) < LISTING_LIMIT:
+            if len(clients) < LISTING_LIMIT and len(item.name) <= room:
                 clients.append(item)
+                room -= len(item.name)
             else:
                 left_out += 1
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final, TypeAlias
+
+LOCK_PATIENCE: Final = 1.0
+"""Seconds for which a lock is waited for. Who holds it writes one small file meanwhile."""
+
+_LOCK_PAUSE: Final = 0.01
+
+Stamp: TypeAlias = tuple[int, int, int]
+"""Tells a file from another that has taken its place."""
 
 
 def read_small(path: Path, limit: int) -> bytes:
@@ -62,12 +74,54 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder, where the file system can do that."""
+    with suppress(OSError), _opened(folder) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep others out who lock the folder as well, of this process or another.
+
+    The kernel lets go of it when the process ends. Where a file system knows no such locks there
+    is none.
+
+    :raises OSError: when somebody holds it for longer than :data:`LOCK_PATIENCE` (EWOULDBLOCK).
+    """
+    with _opened(folder) as descriptor:
+        waited = 0.0
+        while not _take_lock(descriptor):
+            if waited >= LOCK_PATIENCE:
+                raise OSError(errno.EWOULDBLOCK, "another program keeps the folder locked")
+            time.sleep(_LOCK_PAUSE)
+            waited += _LOCK_PAUSE
+        yield
+
+
+def _take_lock(descriptor: int) -> bool:
+    """Whether there is nobody to wait for."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno != errno.EWOULDBLOCK
+    return True
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):
-            os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """What tells the file that is there from any other; None when there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def remove(path: Path) -> None:

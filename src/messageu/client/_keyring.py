@@ -2,6 +2,10 @@
 
 ``me.keys`` is a convenience. Losing it costs a new key exchange and nothing else, so that a file
 which cannot be used is put aside, and an empty keyring takes its place.
+
+Several clients may use one folder at once: somebody has two terminals open. Each of them reads the
+file again when another has written it, and writes no more than what is new of its own over what is
+there, while it holds a lock on the folder. So a key that came to one serves in all.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from messageu.crypto.v2 import CryptoError, SymmetricKey
 from messageu.model import ClientId, ListedClient, PublicKey
 
 from ._errors import KeyringInvalid
-from ._files import read_small, replace_file
+from ._files import Stamp, lock_folder, read_small, replace_file, stamp_of
 
 KEYRING_FILE: Final = "me.keys"
 ASIDE_FILE: Final = "me.keys.aside"
@@ -46,7 +50,6 @@ class Keyring:
     """The peers of one identity, without a file.
 
     :ivar relay_version: the version byte that the relay is known to take; None: not known.
-    :ivar changed: whether there is something that has not been saved.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class Keyring:
         limit: int = PEERS_LIMIT,
     ) -> None:
         self.owner = owner
-        self.changed = False
         self._relay_version = relay_version
+        self._version_changed = False
+        self._news: dict[ClientId, dict[str, Any]] = {}  # what of whom is not saved
         self._peers = {peer.client_id: peer for peer in peers}
         self._listed: frozenset[ClientId] = frozenset()
         self._limit = limit
@@ -69,8 +73,18 @@ class Keyring:
 
     @relay_version.setter
     def relay_version(self, version: int | None) -> None:
-        self.changed |= version != self._relay_version
+        self._version_changed |= version != self._relay_version
         self._relay_version = version
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something that has not been saved."""
+        return self._version_changed or bool(self._news)
+
+    def saved(self) -> None:
+        """All of it has been saved."""
+        self._version_changed = False
+        self._news.clear()
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -100,35 +114,46 @@ class Keyring:
         for client in clients:
             known = client.client_id in self._peers
             if known or len(self._peers) < self._limit:
-                self._put(evolve(self.peer(client.client_id), name=client.name))
+                self._put(client.client_id, name=client.name)
                 listed.append(client.client_id)
         self._listed = frozenset(listed)
 
     def learn_name(self, client: ListedClient) -> None:
         """Remember one client that is needed now."""
-        self._put(evolve(self.peer(client.client_id), name=client.name))
+        self._put(client.client_id, name=client.name)
 
     def learn_public_key(self, client_id: ClientId, key: PublicKey) -> None:
         """Remember what the relay says is a client's public key."""
-        self._put(evolve(self.peer(client_id), public_key=key))
+        self._put(client_id, public_key=key)
 
     def share(self, client_id: ClientId, key: SymmetricKey) -> None:
         """From now on this key is shared with that client, instead of any before."""
-        self._put(evolve(self.peer(client_id), symmetric_key=key))
+        self._put(client_id, symmetric_key=key)
 
-    def _put(self, peer: Peer) -> None:
-        if self._peers.get(peer.client_id) == peer:
+    def take_up(self, saved: Keyring) -> None:
+        """Know what somebody else has saved, and what of ours is not saved yet."""
+        self._peers = {peer.client_id: peer for peer in saved.peers}
+        if not self._version_changed:
+            self._relay_version = saved.relay_version
+        for client_id, fields in list(self._news.items()):
+            self._put(client_id, **fields)
+
+    def _put(self, client_id: ClientId, **fields: Any) -> None:
+        peer = evolve(self.peer(client_id), **fields)
+        if self._peers.get(client_id) == peer:
             return
-        if peer.client_id not in self._peers and len(self._peers) >= self._limit:
+        if client_id not in self._peers and len(self._peers) >= self._limit:
             self._forget_one()
-        self._peers[peer.client_id] = peer
-        self.changed = True
+        self._peers[client_id] = peer
+        self._news.setdefault(client_id, {}).update(fields)
 
     def _forget_one(self) -> None:
         """The peer that has been known for longest, if possible one without a shared key."""
         oldest = next(iter(self._peers))
         keyless = (key for key, peer in self._peers.items() if peer.symmetric_key is None)
-        del self._peers[next(keyless, oldest)]
+        forgotten = next(keyless, oldest)
+        del self._peers[forgotten]
+        self._news.pop(forgotten, None)
 
     def encode(self) -> bytes:
         """The file: JSON, with the secrets in it."""
@@ -153,7 +178,7 @@ class Keyring:
             if ClientId.from_hex(document["owner"]) != owner:
                 raise KeyringInvalid("it belongs to another identity")
             version = document["relay_version"]
-            if version is not None and not 0 <= int(version) <= 255:
+            if version is not None and not (type(version) is int and 0 <= version <= 255):
                 raise KeyringInvalid("it is damaged")
             peers = [_peer_in(each) for each in document["peers"]]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, CryptoError):
@@ -182,38 +207,65 @@ def _peer_in(fields: dict[str, Any]) -> Peer:
     )
 
 
-def load_keyring(folder: Path, owner: ClientId, warn: Warn) -> Keyring:
-    """The keyring of an identity; an empty one when there is none.
+class KeyringFile:
+    """``me.keys`` in a folder, which other programs may read and write meanwhile.
 
-    A file that cannot be used is put aside, with one line to ``warn``.
+    :param warn: is given one line when something does not go as it should.
     """
-    path = folder / KEYRING_FILE
-    try:
-        return Keyring.decode(read_small(path, _SIZE_LIMIT), owner)
-    except FileNotFoundError:
-        return Keyring(owner)
-    except OSError as error:
-        reason = f"it cannot be read: {error.strerror}"
-    except KeyringInvalid as error:
-        reason = str(error)
-    try:
-        path.replace(folder / ASIDE_FILE)
-        fate = f"it is now {ASIDE_FILE}"
-    except OSError as error:
-        fate = f"it cannot be put aside: {error.strerror}"
-    warn(f"{KEYRING_FILE} is not used, symmetric keys must be exchanged anew: {reason}; {fate}")
-    return Keyring(owner)
 
+    def __init__(self, folder: Path, warn: Warn) -> None:
+        self._path = folder / KEYRING_FILE
+        self._warn = warn
+        self._seen: Stamp | None = None  # the file that the keyring knows
 
-def save_keyring(folder: Path, keyring: Keyring, warn: Warn) -> None:
-    """Write what has changed; when that fails, one line to ``warn``, and the old file stays."""
-    if not keyring.changed:
-        return
-    try:
-        replace_file(folder / KEYRING_FILE, keyring.encode())
-        keyring.changed = False
-    except OSError as error:
-        warn(
-            f"{KEYRING_FILE} cannot be written ({error.strerror}): "
-            "new symmetric keys will be lost when this program ends"
+    def load(self, owner: ClientId) -> Keyring:
+        """The keyring of an identity; an empty one when there is none.
+
+        A file that cannot be used is put aside, with one line to ``warn``.
+        """
+        keyring = self._read(owner)
+        return Keyring(owner) if keyring is None else keyring
+
+    def refresh(self, keyring: Keyring) -> None:
+        """Take up what somebody else has written since the keyring was read or saved."""
+        if stamp_of(self._path) not in (None, self._seen):
+            there = self._read(keyring.owner)
+            if there is not None:
+                keyring.take_up(there)
+
+    def save(self, keyring: Keyring) -> None:
+        """Write what has changed; when that fails, one line to ``warn``, and the old file stays."""
+        if not keyring.changed:
+            return
+        try:
+            with lock_folder(self._path.parent):
+                self.refresh(keyring)
+                replace_file(self._path, keyring.encode())
+                self._seen = stamp_of(self._path)
+            keyring.saved()
+        except OSError as error:
+            self._warn(
+                f"{KEYRING_FILE} cannot be written ({error.strerror}): "
+                "new symmetric keys will be lost when this program ends"
+            )
+
+    def _read(self, owner: ClientId) -> Keyring | None:
+        """What is in the file; None when there is nothing of use."""
+        self._seen = stamp_of(self._path)  # before, so that it is rather read once too often
+        try:
+            return Keyring.decode(read_small(self._path, _SIZE_LIMIT), owner)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror}"
+        except KeyringInvalid as error:
+            reason = str(error)
+        try:
+            self._path.replace(self._path.with_name(ASIDE_FILE))
+            fate = f"it is now {ASIDE_FILE}"
+        except OSError as error:
+            fate = f"it cannot be put aside: {error.strerror}"
+        self._warn(
+            f"{KEYRING_FILE} is not used, symmetric keys must be exchanged anew: {reason}; {fate}"
         )
+        return None
