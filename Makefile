@@ -9,9 +9,13 @@ TESTS ?= tests
 BENCH ?=
 JOBS ?= 2
 # Tests that are harder at full size.
-TORTURED ?= tests.simulation tests.crashes tests.abuse tests.processes.test_backup
+TORTURED ?= tests.simulation tests.crashes tests.abuse tests.processes.test_backup \
+  tests.cli.test_hostile_process tests.client.test_disk
+# What `make fuzz` searches, and for how long.
+TARGET ?= requests
+SECONDS ?= 60
 
-.PHONY: help demo test torture serve bench lint types cov lowest venv venv-lowest clean
+.PHONY: help demo test torture fuzz serve bench lint types cov lowest venv venv-lowest clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +30,11 @@ test: venv ## all tests; TESTS=tests.wire for some of them
 torture: venv ## faults and abuse at full size, which takes long; TORTURED=tests.abuse for a part
 	@rm -f build/torture/results.jsonl
 	@TORTURE=1 $(BIN)/trial $(TORTURED)
+
+fuzz: venv ## search for inputs that break a reader: TARGET=rows SECONDS=600 (fuzz/README.md)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -I -m pip install --quiet \
+	  --disable-pip-version-check --only-binary :all: --editable '.[fuzz]'
+	@$(BIN)/python -m fuzz $(TARGET) --seconds $(SECONDS)
 
 serve: venv ## a relay in the foreground, in this directory
 	@exec $(BIN)/twistd --nodaemon --pidfile= messageu
@@ -59,5 +68,5 @@ venv-lowest:
 clean: ## remove what these targets made
 	rm -rf $(VENV) $(LOWEST) build dist htmlcov .coverage .coverage.* .hypothesis _trial_temp*
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache
-	find src tests tools twisted -name __pycache__ -prune -exec rm -rf {} +
+	find src tests tools fuzz twisted -name __pycache__ -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

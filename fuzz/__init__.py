@@ -1,0 +1,1 @@
+"""Fuzzing: one function of some bytes for each reader of what others have written (README.md)."""
