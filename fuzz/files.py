@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
 from messageu.client import AddressInvalid, Identity, IdentityInvalid, KeyringInvalid, parse_address
 from messageu.client._address import endpoint_of
 from messageu.client._keyring import PEERS_LIMIT, Keyring
+from messageu.client._relay import _CONNECTING_ERRORS
 from messageu.model import ClientId, ListedClient
 from messageu.wire import v2
 
@@ -61,8 +64,12 @@ def _check_merge(read: Keyring, again: Keyring) -> None:
 def address(data: bytes) -> None:
     """``server.info``."""
     text = data.decode("utf-8-sig", "replace")
+    broken: list[Failure] = []
     with suppress(AddressInvalid):
         read = parse_address(text)
         assert 1 <= read.port <= 65535, "a port that is none"
         assert parse_address(str(read)) == read, "an address is written as another one"
-        endpoint_of(MemoryReactorClock(), read, 1.0)
+        connecting = endpoint_of(MemoryReactorClock(), read, 1.0).connect(Factory())
+        connecting.addErrback(lambda failed: failed.trap(*_CONNECTING_ERRORS))
+        connecting.addErrback(broken.append)
+        assert not broken, "an error that a client does not know"

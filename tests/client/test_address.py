@@ -112,6 +112,7 @@ class EndpointTests(SynchronousTestCase):
             ("127.0.0.1", TCP4ClientEndpoint),
             ("::1", TCP6ClientEndpoint),
             ("localhost", HostnameEndpoint),
+            ("my_relay", TCP4ClientEndpoint),
         ):
             endpoint = endpoint_of(MemoryReactorClock(), RelayAddress(host, 1), 5)
             self.assertIs(type(endpoint), kind)

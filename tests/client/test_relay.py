@@ -164,6 +164,7 @@ class RelayTests(SynchronousTestCase):
             (error.ConnectionRefusedError(), "nothing listens there"),
             (error.TCPTimedOutError(), "it does not react"),
             (error.DNSLookupError("secret.example"), "its name is not known"),
+            (ValueError("invalid hostname: secret.example"), "its name is not known"),
             (error.NoRouteError(), "there is no way to it"),
             (error.ConnectError(), "no connection comes about"),
             (OSError(24, "Too many open files"), "no connection comes about"),

@@ -98,4 +98,6 @@ def endpoint_of(
 def _kind_of(host: str) -> Callable[..., IStreamClientEndpoint]:
     if ":" in host:
         return TCP6ClientEndpoint
-    return TCP4ClientEndpoint if _LOOKS_LIKE_IPV4.fullmatch(host) else HostnameEndpoint
+    # HostnameEndpoint refuses names that are none on the Internet, and only in a container or so.
+    own_name = "_" in host
+    return TCP4ClientEndpoint if own_name or _LOOKS_LIKE_IPV4.fullmatch(host) else HostnameEndpoint

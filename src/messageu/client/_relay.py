@@ -49,7 +49,7 @@ _DOUBTS: Final[dict[type[v2.RequestBody], str]] = {
 _REASONS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...]] = (
     (error.ConnectionRefusedError, "nothing listens there"),
     ((error.TimeoutError, error.TCPTimedOutError, DeferredTimeout), "it does not react"),
-    (error.DNSLookupError, "its name is not known"),
+    ((error.DNSLookupError, ValueError), "its name is not known"),
     (error.NoRouteError, "there is no way to it"),
 )
 
@@ -59,6 +59,7 @@ _CONNECTING_ERRORS: Final = (
     error.DNSLookupError,
     DeferredTimeout,
     OSError,
+    ValueError,  # a name that Twisted knows to be none
 )
 
 Answer = TypeVar("Answer", bound=AnswerEvent)
