@@ -444,3 +444,61 @@ class ThreadTests(TestCase):
         with mock.patch.object(PrivateKey, "generate", generate):
             await self.assertFailure(client.register(UserName(b"carl")), AddressInvalid)
         self.assertIsNot(threads[0], main_thread())
+
+
+class TwoProgramsTests(ClientCase):
+    """anna has two terminals open, in one folder."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = self.client_in(self.folder)
+        for client in (self.client, self.other):
+            self.get(client.list_clients())
+
+    def test_key_that_came_to_one_serves_the_other(self) -> None:
+        """A key that one of them was sent, or has sent, is used by the other at once."""
+        self.relay.put_key()
+        self.fetch()
+        self.get(self.other.send_text(BERN.client_id, "hello"))
+        self.get(self.other.send_key(BERN.client_id))
+        self.get(self.client.send_text(BERN.client_id, "hello"))
+        first, key, second = self.relay.mail[BERN.client_id]
+        self.assertEqual(KEY.open(first.content), b"hello")
+        self.assertEqual(BERN.private_key.unwrap(key.content).open(second.content), b"hello")
+
+    def test_both_learn_at_once(self) -> None:
+        """What both learn while both wait for the relay is kept."""
+        self.relay.add(CARL)
+        sending = [self.client.send_key(BERN.client_id), self.other.send_key(CARL.client_id)]
+        for each in sending:
+            self.get(each)
+        third = self.client_in(self.folder)
+        for client in (self.client, self.other, third):
+            for peer in (BERN, CARL):
+                self.assertIsNotNone(client.keyring.peer(peer.client_id).symmetric_key)
+        self.assertEqual(self.warnings, [])
+
+    def test_both_fetch_at_once(self) -> None:
+        """Each message is shown by one of them, or by both, and by neither only if it is none."""
+        self.relay.put_key()
+        self.get(self.client.fetch(self.shown.append))
+        self.shown.clear()
+        texts = [f"text {number}" for number in range(20)]
+        for text in texts:
+            self.relay.put_text(text)
+        fetching = [client.fetch(self.shown.append) for client in (self.client, self.other)]
+        for each in fetching:
+            self.get(each)
+        self.assertEqual(sorted({each.text for each in self.shown}), sorted(texts))
+
+    def test_second_registration(self) -> None:
+        """Of two that register at once one is registered, and the other is told."""
+        folder = self.folder_of(None, "new")
+        first, second = self.client_in(folder), self.client_in(folder)
+        registering = [first.register(UserName(b"one")), second.register(UserName(b"two"))]
+        identity = self.get(registering[0])
+        text = self.fails(registering[1], AlreadyRegistered)
+        self.assertIn("me.info has come into being meanwhile", text)
+        self.assertEqual(first.identity, identity)
+        self.assertEqual(second.identity, identity)
+        self.assertEqual([path.name for path in folder.iterdir()], ["me.info"])
