@@ -31,6 +31,7 @@ TWO = ClientId(b"2" * 16)
 KEY = SymmetricKey(bytes(16))
 FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
+
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
     """The kernel lets no file grow beyond so many bytes: a disk that is full."""
