@@ -133,7 +133,7 @@ class HostileProcessTests(HostileCase):
 
     def test_list_without_end(self) -> None:
         """A list that goes on and on takes no more memory than what of it is kept may have."""
-        sent = scaled(64, 1024) * MIB
+        sent = scaled(40, 256) * MIB
         before = self.peak()
         piece = b"".join(listed(b"n" * 254, _numbered(number)) for number in range(4000))
         self.type("120")

@@ -285,9 +285,9 @@ class RefusalTests(OpeningCase):
         error = sqlite3.OperationalError("no such table: \x1b[2J\n")
         with mock.patch.object(_opening, "create_views", side_effect=error):
             self.assertTrue(self.refuse().endswith("no such table: ?[2J?"))
-        error = UnicodeDecodeError("utf-8", b"\xb5", 0, 1, "invalid start byte")
-        with mock.patch.object(_opening, "create_views", side_effect=error):
-            self.assertEqual(self.refuse(), f"{self.path}: this database is damaged")
+        for error in (UnicodeDecodeError("utf-8", b"\xb5", 0, 1, "no text"), MemoryError()):
+            with mock.patch.object(_opening, "create_views", side_effect=error):
+                self.assertEqual(self.refuse(), f"{self.path}: this database is damaged")
 
     def test_views_alone(self):
         """A database that has no tables, but something else, is somebody's."""

@@ -99,7 +99,7 @@ def unusable(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text = WHY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF) or _harmless(str(error))
         raise StoreUnusable(f"{path}: {text}") from None
-    except UnicodeError:  # what should be text is none
+    except (UnicodeError, MemoryError):  # what should be text is none, or claims to be gigabytes
         raise StoreUnusable(f"{path}: {WHY[sqlite3.SQLITE_CORRUPT]}") from None
     except OSError as error:
         raise StoreUnusable(f"{path}: {error.strerror}") from None
@@ -166,12 +166,14 @@ def version_in(cursor: sqlite3.Cursor, path: Path) -> int | None:
     :raises StoreUnusable: when it is nothing that we can use.
     """
     # Names may be anything: a blob becomes a text without an error.
-    entries = cursor.execute("SELECT type, CAST(name AS BLOB) FROM sqlite_master").fetchall()
+    entries = cursor.execute(
+        "SELECT type = 'table', CAST(ifnull(name, '') AS BLOB) FROM sqlite_master"
+    ).fetchall()
     if not entries:
         _check_empty(path, cursor)
         return None
     tables = frozenset(
-        name.decode("utf-8", "replace").lower() for kind, name in entries if kind == "table"
+        name.decode("utf-8", "replace").lower() for is_table, name in entries if is_table
     )
     if "mailbox_meta" in tables:
         return _own_version(path, cursor, tables)
