@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IDelayedCall, INegotiated
 from twisted.logger import Logger
@@ -29,7 +29,7 @@ from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
 from ._answers import AnswerBroken, Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
-from ._handlers import HANDLERS, Answer, Handler
+from ._handlers import HANDLERS, Answer, Asker, Handler
 from ._intake import REFUSED
 from ._lifecycle import TAKES_REQUESTS, Action, Plan, new_lifecycle
 from ._outlet import Outlet
@@ -290,21 +290,29 @@ class Session:
             self._barrier = _Barrier(place, handler, request)
             self._take_turn()
         else:
-            self._begin_answer(handler, request, place)
+            self._begin(handler.answer, request, place)
 
     def _take_turn(self) -> None:
         barrier = self._barrier
         if barrier is None or self._turn is not None or self._row.first is not barrier.place:
             return
+        if self._exchange.streams.tokens or barrier.handler.brief is None:
+            self._wait_for_turn(barrier)
+        elif not barrier.tried:
+            # Those who read large answers slowly, or not at all, do not keep the others waiting.
+            barrier.tried = True
+            self._begin(barrier.handler.brief, barrier.request, barrier.place)
+
+    def _wait_for_turn(self, barrier: _Barrier) -> None:
         self._turn = self._exchange.streams.acquire()
         self._turn.addCallbacks(
-            lambda _: self._begin_answer(barrier.handler, barrier.request, barrier.place),
+            lambda _: self._begin(barrier.handler.answer, barrier.request, barrier.place),
             _ignore_cancellation,
         )
 
-    def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
+    def _begin(self, ask: Asker, request: v2.Request, place: Place) -> None:
         try:
-            answer = handler.answer(self._exchange.postmaster, request, self._address)
+            answer = ask(self._exchange.postmaster, request, self._address)
         except Exception:  # noqa: BLE001 - as those of its Deferred
             answer = fail()
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
@@ -323,6 +331,9 @@ class Session:
             self._fill(place, answer.encode())
         elif self._state == "closed":
             _give_up(answer.delivery)
+        elif self._turn is None and not answer.brief and self._barrier is not None:
+            _give_up(answer.delivery)
+            self._wait_for_turn(self._barrier)
         else:
             self._give_stream(answer, place)
 
@@ -335,6 +346,8 @@ class Session:
             # What an earlier answer brought is in this one again, unless it was settled.
             _give_up(self._delivery)
             self._delivery = stream.delivery
+            stream.ended = partial(self._exchange.limits.hold_lease, self, 0)
+            self._exchange.limits.hold_lease(self, stream.messages)
             if self._input_ended:
                 stream.delivery.input_ended(self._probe.unacknowledged())
         sent = self._outlet.stream(stream)
@@ -496,13 +509,17 @@ _DEADLINES: Final = (
 )
 
 
-@frozen
+@define
 class _Barrier:
-    """A request that is answered when all before it are, and holds up all behind it."""
+    """A request that is answered when all before it are, and holds up all behind it.
+
+    :ivar tried: whether a brief answer was asked for, because there was no place for a long one.
+    """
 
     place: Place
     handler: Handler
     request: v2.Request
+    tried: bool = False
 
 
 def _size_of(request: v2.Request) -> int:
