@@ -225,18 +225,31 @@ class HalfCloser(NeverReader):
 
 
 class Pipeliner(BadClient):
-    """Sends to itself without end, and never reads an answer."""
+    """Sends to itself and asks for its key without end, and never reads an answer."""
 
     reads = False
+    receive_buffer = 4096
+
+    def words(self) -> Iterator[bytes]:
+        key = frame(602, self.client_id, self.client_id)
+        yield from repeat(message(self.client_id, self.client_id, bytes(300)) * 20 + key * 200)
+
+
+class Greedy(BadClient):
+    """Sends to itself without end, and reads the answers."""
 
     def words(self) -> Iterator[bytes]:
         yield from repeat(message(self.client_id, self.client_id, bytes(300)) * 200)
 
 
-class Greedy(Pipeliner):
-    """Sends to itself without end, and reads the answers."""
+class Filler(BadClient):
+    """Sends so many messages to itself, and goes when all are answered."""
 
-    reads = True
+    def words(self) -> Iterator[bytes]:
+        yield from repeat(message(self.client_id, self.client_id, bytes(300)), self.plan.amount)
+
+    def finish(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
 
 
 class Passer(BadClient):
@@ -285,6 +298,7 @@ BEHAVIOURS: Final = {
         HalfCloser,
         Pipeliner,
         Greedy,
+        Filler,
         Passer,
         Resetter,
         Registrar,

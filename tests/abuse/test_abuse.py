@@ -80,7 +80,8 @@ class NeverReadingTests(AbuseTestCase):
         self, fault: str, behaviour: str, mail: tuple[int, int], **plan: float
     ) -> None:
         """Let them loose on a mailbox with so many messages of a size, which stay."""
-        self.start_relay(**scaled({"progress_deadline": 1, "crowded_deadline": 1}, {}))
+        few = {"progress_deadline": 1, "crowded_deadline": 1, "streams": 16}
+        self.start_relay(**scaled(few, {}))
         self.fill_mailbox(*mail)
         fates = self.attack(fault, behaviour, **plan)
         self.assertGreater(fates["reset"] + fates["closed"], 0)
@@ -91,7 +92,12 @@ class NeverReadingTests(AbuseTestCase):
         """Who does not read while a gigabyte waits is cut off each time, and all of it waits on."""
         mail = (scaled(8, 64), scaled(MEBIBYTE, 16 * MEBIBYTE))
         self.attack_mailbox(
-            "a gigabyte that nobody reads", "NeverReader", mail, count=1, seconds=scaled(3, 60)
+            "a gigabyte that nobody reads",
+            "NeverReader",
+            mail,
+            count=1,
+            total=scaled(1, None),
+            seconds=scaled(30, 60),
         )
 
     def test_zero_windows(self) -> None:
@@ -100,8 +106,9 @@ class NeverReadingTests(AbuseTestCase):
             "zero windows",
             "NeverReader",
             (8, MEBIBYTE),
-            count=scaled(300, 1_000),
-            seconds=scaled(5, 60),
+            count=scaled(24, 1_000),
+            total=scaled(24, None),
+            seconds=scaled(30, 60),
         )
 
     def test_half_closed(self) -> None:
@@ -110,8 +117,9 @@ class NeverReadingTests(AbuseTestCase):
             "half-closed and never read",
             "HalfCloser",
             (8, MEBIBYTE),
-            count=scaled(300, 1_000),
-            seconds=scaled(5, 60),
+            count=scaled(24, 1_000),
+            total=scaled(24, None),
+            seconds=scaled(30, 60),
         )
 
     def test_kept_answers(self) -> None:
@@ -132,14 +140,42 @@ class NeverReadingTests(AbuseTestCase):
         self.check_mailbox(*mail)
         self.stop_relay()
 
+    def test_full_mailbox(self) -> None:
+        """Whoever sends to a full mailbox is refused, each time; what was there stays, and when it
+        is fetched there is room again."""
+        quota = scaled(1_000, 100_000)
+        self.start_relay(mailbox_messages=quota)
+        count, amount = 8, scaled(250, 25_000)
+        fates = self.attack(
+            "a full mailbox",
+            "Filler",
+            count=count,
+            total=count,
+            amount=amount,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["answered 2103"], quota)
+        self.assertEqual(fates["answered 9000"], count * amount - quota)
+        self.check_mailbox(quota, 300)
+        self.fill_mailbox(1, 300)
+        self.stop_relay()
+
+    def test_greed(self) -> None:
+        """Those who send without end, and read, do not keep others from being answered."""
+        self.start_relay()
+        fates = self.attack("pipelining", "Greedy", count=scaled(8, 100), seconds=scaled(3, 30))
+        self.assertGreater(fates["answered 2103"], 0)
+        self.stop_relay()
+
     def test_pipelining(self) -> None:
         """Those who send without end and never read an answer are read no further, and cut off."""
         self.start_relay(**scaled({"progress_deadline": 1}, {}))
         fates = self.attack(
             "pipelining without reading",
             "Pipeliner",
-            count=scaled(8, 100),
-            seconds=scaled(4, 60),
+            count=scaled(2, 100),
+            total=scaled(2, None),
+            seconds=scaled(30, 60),
         )
         self.assertGreater(fates["reset"] + fates["closed"], 0)
         self.stop_relay()
