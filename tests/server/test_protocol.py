@@ -209,6 +209,25 @@ class OrderTests(SynchronousTestCase):
         client.send(self.requests())
         self.check(client.take())
 
+    def test_registrations_one_by_one(self) -> None:
+        """A connection that asks for many registrations at once has one in progress, so that whoever
+        asks for something else need not wait for all of them."""
+        asked: list[Deferred[ClientId]] = []
+
+        def later(*_: object) -> Deferred[ClientId]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.patch(MemoryStore, "register", later)
+        client = self.relay.dial()
+        names = (b"carl", b"dora", b"emil")
+        client.send(*(v2.Request(NOBODY, v2.Register(UserName(n), KEY)).encode() for n in names))
+        for number in range(len(names)):
+            self.assertEqual(len(asked), number + 1)
+            asked[number].callback(self.anna)
+            client.line.run()
+        self.assertEqual(client.take(), [v2.Registered(self.anna)] * len(names))
+
     def test_byte_by_byte(self) -> None:
         """Bytes that arrive one at a time make the same requests."""
         client = self.relay.dial(from_client=Faults(piece=1), from_server=Faults(piece=1))
@@ -843,6 +862,36 @@ class DeliveryOnTheLineTests(SynchronousTestCase):
         self.patch(MemoryStore, "lease", lease)
         self.assert_waits()
 
+    def test_gone_while_the_store_works(self) -> None:
+        """Those who ask and are gone, again and again, leave no more work in the store than there
+        are places, so that whoever stays is answered next."""
+        relay = MemoryRelay(streams=2)
+        anna = relay.register("anna")
+        relay.send(anna, anna)
+        lease = MemoryStore.lease
+        asked: list[Deferred[Lease]] = []
+
+        def later(store: MemoryStore, *arguments: object) -> Deferred[Lease]:
+            asked.append(Deferred())
+            asked[-1].addCallback(lambda _: lease(store, *arguments))
+            return asked[-1]
+
+        self.patch(MemoryStore, "lease", later)
+        for _ in range(20):
+            gone = relay.dial()
+            gone.send(v2.Request(anna, v2.FetchMessages()).encode())
+            gone.line.reset()
+        stays = relay.dial()
+        stays.send(v2.Request(anna, v2.FetchMessages()).encode())
+        self.assertEqual(len(asked), 2)
+        asked[0].callback(None)
+        self.assertEqual(len(asked), 3)
+        for each in asked[1:]:
+            each.callback(None)
+        stays.line.run()
+        self.assertEqual(len(stays.take()), 2)
+        self.assertEqual(relay.limits.leased_messages, 1)
+
     def test_no_place(self) -> None:
         """When as many answers stream as may, the next waits for a place; who goes gives up his."""
         relay = MemoryRelay(streams=1)
@@ -928,7 +977,7 @@ class DeliveryOnTheLineTests(SynchronousTestCase):
         clients[2].ask(v2.FetchMessages(), anna)
         clients[3].line.reset()
         self.assertEqual(relay.waiting(anna), [])
-        self.assertEqual(relay.limits.begin_lease(brief=False), 4)
+        self.assertEqual(relay.limits.leased_messages, 0)
 
     def test_who_does_not_read_makes_way(self) -> None:
         """Who stands still on a place that others wait for loses it within seconds, and no mail."""

@@ -29,10 +29,13 @@ class Handler:
     :ivar brief: it is a barrier: it begins when everything before it on its connection is answered,
         and what comes after it waits until its own answer has left, which may be a stream. This
         asks for an answer that may be shorter, while there is no place for a long one.
+    :ivar alone: nothing that comes after it on its connection is looked at before it is answered:
+        it costs much, and nobody needs many of them.
     """
 
     answer: Asker
     brief: Asker | None = None
+    alone: bool = False
 
     @property
     def barrier(self) -> bool:
@@ -80,7 +83,7 @@ async def _fetch_some(postmaster: Postmaster, request: v2.Request, _: str) -> An
 
 
 HANDLERS: Final[dict[type[v2.RequestBody], Handler]] = {
-    v2.Register: Handler(_asked(_register)),
+    v2.Register: Handler(_asked(_register), alone=True),
     v2.ListClients: Handler(_asked(_list_clients), brief=_asked(_list_clients)),
     v2.GetPublicKey: Handler(_asked(_get_public_key)),
     v2.SendMessage: Handler(_send_message),

@@ -179,6 +179,11 @@ class Limits:
         """Bytes of answers that the kernel has not taken yet."""
         return self._output.used
 
+    @property
+    def leased_messages(self) -> int:
+        """Messages on their way to those who have not said that they have them."""
+        return self._leased.used
+
     def lower_connections(self, limit: int) -> None:
         """There can be no more connections than this, whatever the settings say."""
         self.connection_limit = min(self.connection_limit, limit)

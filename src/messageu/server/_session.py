@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from attrs import define, frozen
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, INegotiated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,7 +26,7 @@ from messageu.model import Envelope
 from messageu.store import StoreError
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
 
-from ._answers import AnswerBroken, Stream
+from ._answers import AnswerBroken, Encoded, Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
 from ._handlers import HANDLERS, Answer, Asker, Handler
@@ -37,6 +37,8 @@ from ._probe import BlindProbe, SocketProbe
 from ._row import AnswerRow, Place
 
 _log = Logger()
+
+_UNWANTED: Final = Encoded(b"")
 
 DRAIN_POLL: Final = 0.02
 """Seconds between two looks at what the peer's kernel has not acknowledged."""
@@ -285,12 +287,13 @@ class Session:
 
     def _take(self, request: v2.Request) -> None:
         handler = HANDLERS[type(request.body)]
-        place = self._row.add(_size_of(request))
+        weight = self._settings.read_ahead if handler.alone else 1
+        place = self._row.add(_size_of(request), weight)
         if handler.barrier:
             self._barrier = _Barrier(place, handler, request)
             self._take_turn()
         else:
-            self._begin(handler.answer, request, place)
+            self._expect(self._ask(handler.answer, request), place)
 
     def _take_turn(self) -> None:
         barrier = self._barrier
@@ -301,20 +304,29 @@ class Session:
         elif not barrier.tried:
             # Those who read large answers slowly, or not at all, do not keep the others waiting.
             barrier.tried = True
-            self._begin(barrier.handler.brief, barrier.request, barrier.place)
+            self._search(barrier.handler.brief, barrier)
 
     def _wait_for_turn(self, barrier: _Barrier) -> None:
         self._turn = self._exchange.streams.acquire()
         self._turn.addCallbacks(
-            lambda _: self._begin(barrier.handler.answer, barrier.request, barrier.place),
-            _ignore_cancellation,
+            lambda _: self._search(barrier.handler.answer, barrier), _ignore_cancellation
         )
 
-    def _begin(self, ask: Asker, request: v2.Request, place: Place) -> None:
+    def _search(self, ask: Asker, barrier: _Barrier) -> None:
+        answer = self._exchange.searches.run(self._ask_if_open, ask, barrier.request)
+        self._expect(answer, barrier.place)
+
+    def _ask_if_open(self, ask: Asker, request: v2.Request) -> Deferred[Answer]:
+        # Whoever asks and is gone, again and again, must not leave work for hours in the store.
+        return succeed(_UNWANTED) if self._state == "closed" else self._ask(ask, request)
+
+    def _ask(self, ask: Asker, request: v2.Request) -> Deferred[Answer]:
         try:
-            answer = ask(self._exchange.postmaster, request, self._address)
+            return ask(self._exchange.postmaster, request, self._address)
         except Exception:  # noqa: BLE001 - as those of its Deferred
-            answer = fail()
+            return fail()
+
+    def _expect(self, answer: Deferred[Answer], place: Place) -> None:
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
 
     def _leave_turn(self) -> None:
