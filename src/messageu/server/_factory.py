@@ -66,7 +66,7 @@ class RelayFactory(ServerFactory):
             clock=clock,
             codec=v2.RequestCodec(limits.settings.content),
             streams=DeferredSemaphore(limits.settings.streams),
-            searches=DeferredSemaphore(limits.settings.streams),
+            briefs=DeferredSemaphore(limits.settings.streams),
             peer_name=Pseudonyms(),
             notices=notices,
             recent=Recent(RECENT_SESSIONS, RelayProtocol.sleep),

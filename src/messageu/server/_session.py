@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from attrs import define, frozen
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IDelayedCall, INegotiated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,7 +26,7 @@ from messageu.model import Envelope
 from messageu.store import StoreError
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
 
-from ._answers import AnswerBroken, Encoded, Stream
+from ._answers import AnswerBroken, Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
 from ._handlers import HANDLERS, Answer, Asker, Handler
@@ -37,8 +37,6 @@ from ._probe import BlindProbe, SocketProbe
 from ._row import AnswerRow, Place
 
 _log = Logger()
-
-_UNWANTED: Final = Encoded(b"")
 
 DRAIN_POLL: Final = 0.02
 """Seconds between two looks at what the peer's kernel has not acknowledged."""
@@ -73,6 +71,7 @@ class Session:
         "_reading",
         "_rested",
         "_row",
+        "_searching",
         "_settings",
         "_state",
         "_state_since",
@@ -118,6 +117,7 @@ class Session:
         self._barrier: _Barrier | None = None
         self._turn: Deferred[DeferredSemaphore] | None = None
         self._delivery: Delivery | None = None
+        self._searching = False
         self._horizon = 0
         self._next_look: IDelayedCall | None = None
 
@@ -299,26 +299,39 @@ class Session:
         barrier = self._barrier
         if barrier is None or self._turn is not None or self._row.first is not barrier.place:
             return
-        if self._exchange.streams.tokens or barrier.handler.brief is None:
+        exchange, brief = self._exchange, barrier.handler.brief
+        if exchange.streams.tokens or brief is None or not exchange.briefs.tokens:
             self._wait_for_turn(barrier)
-        elif not barrier.tried:
+        elif not self._searching:
             # Those who read large answers slowly, or not at all, do not keep the others waiting.
-            barrier.tried = True
-            self._search(barrier.handler.brief, barrier)
+            exchange.briefs.acquire()
+            self._search(brief, barrier, exchange.briefs.release)
 
     def _wait_for_turn(self, barrier: _Barrier) -> None:
         self._turn = self._exchange.streams.acquire()
         self._turn.addCallbacks(
-            lambda _: self._search(barrier.handler.answer, barrier), _ignore_cancellation
+            lambda _: self._search(barrier.handler.answer, barrier, self._keep_turn),
+            _ignore_cancellation,
         )
 
-    def _search(self, ask: Asker, barrier: _Barrier) -> None:
-        answer = self._exchange.searches.run(self._ask_if_open, ask, barrier.request)
+    def _search(self, ask: Asker, barrier: _Barrier, then: Callable[[], None]) -> None:
+        """Let the store look for the answer to a barrier. Its place is kept until it has, even when
+        the connection is gone: or whoever asks and goes, again and again, would leave work in the
+        store without end."""
+        self._searching = True
+
+        def end(result: object) -> object:
+            self._searching = False
+            then()
+            return result
+
+        answer = self._ask(ask, barrier.request)
+        answer.addBoth(end)
         self._expect(answer, barrier.place)
 
-    def _ask_if_open(self, ask: Asker, request: v2.Request) -> Deferred[Answer]:
-        # Whoever asks and is gone, again and again, must not leave work for hours in the store.
-        return succeed(_UNWANTED) if self._state == "closed" else self._ask(ask, request)
+    def _keep_turn(self) -> None:
+        if self._state == "closed":
+            self._leave_turn()
 
     def _ask(self, ask: Asker, request: v2.Request) -> Deferred[Answer]:
         try:
@@ -330,6 +343,8 @@ class Session:
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
 
     def _leave_turn(self) -> None:
+        if self._searching:
+            return
         turn, self._turn = self._turn, None
         if turn is not None and turn.called:
             self._exchange.streams.release()
@@ -521,17 +536,13 @@ _DEADLINES: Final = (
 )
 
 
-@define
+@frozen
 class _Barrier:
-    """A request that is answered when all before it are, and holds up all behind it.
-
-    :ivar tried: whether a brief answer was asked for, because there was no place for a long one.
-    """
+    """A request that is answered when all before it are, and holds up all behind it."""
 
     place: Place
     handler: Handler
     request: v2.Request
-    tried: bool = False
 
 
 def _size_of(request: v2.Request) -> int:
