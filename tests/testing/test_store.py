@@ -18,6 +18,10 @@ class FaultyFixture(MemoryFixture):
         super().__attrs_post_init__()
         self.memory, self.store = self.store, FaultyStore(self.store)
 
+    def reopen(self):
+        self.memory.quota = self.quota
+        super().reopen()
+
     def set_last_sequence(self, number):
         self.memory._last_sequence = number
 
