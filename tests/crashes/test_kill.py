@@ -11,7 +11,7 @@ from .disk import Action
 from .relays import CrashTestCase, spread
 
 EVERY = 1_000_000
-DRAINED_EVERY = 50
+DRAINED_EVERY = 10
 """Runs after which all that waits is fetched, so that it does not slow the others down."""
 
 

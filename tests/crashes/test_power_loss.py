@@ -31,7 +31,7 @@ from .workload import Clients
 
 MANY = 1_000_000
 NORMAL = f"{OFTEN},synchronous=NORMAL"
-SEEDS = range(scaled(2, 12))
+SEEDS = range(scaled(2, 4))
 POINTS = scaled(12, MANY)
 """Moments of a record at which the power fails."""
 
