@@ -90,7 +90,9 @@ class MemoryFixture:
     store: MemoryStore = field(init=False)
 
     def __attrs_post_init__(self):
-        self.store = MemoryStore(now=lambda: self.time, new_client_id=self.new_client_id)
+        self.store = MemoryStore(
+            now=lambda: self.time, new_client_id=self.new_client_id, quota=self.quota
+        )
         self.store.open()
 
     def result(self, deferred):

@@ -6,7 +6,7 @@ from unittest import mock
 from attrs import define, field, frozen
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model import (
@@ -28,6 +28,7 @@ from messageu.store import (
     _sqlite,
     _statements,
 )
+from messageu.store._sqlite import HOUSEKEEPING_PAUSE
 from messageu.testing.store import POISON
 from tests.store.contract import HUGE, MemoryFixture, SqliteFixture, contents_of, result_of
 from tests.torture import scaled
@@ -81,6 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.quota = quota
         self.fixture = make_fixture(new_client_id=partial(next, ids), quota=quota)
         self.engine = getattr(self.fixture, "engine", None)
+        self.ids = set()
         self.attempts = 0
         self.clients = {}
         self.messages = []
@@ -94,8 +96,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def requester(self, number):
         """One of the clients, or nobody."""
-        known = list(self.clients)
-        return known[number] if number < len(known) else id_of(999_999)
+        known = [*self.clients, id_of(999_999)]
+        return known[number % len(known)]
+
+    def one_of(self, leases, number):
+        """Where one of some leases stands; None when there is none."""
+        return number % len(leases) if leases else None
 
     def expect(self, deferred, expected):
         self.checks.append((deferred, lambda result: self.equal(result, expected)))
@@ -103,6 +109,12 @@ class StoreMachine(RuleBasedStateMachine):
     @staticmethod
     def equal(result, expected):
         assert result == expected, (result, expected)
+
+    @initialize()
+    def begin(self):
+        """Two clients are there from the beginning."""
+        self.register(UserName(b"Alice"))
+        self.register(UserName(b"Bob"))
 
     @rule(name=NAMES)
     def register(self, name):
@@ -163,6 +175,8 @@ class StoreMachine(RuleBasedStateMachine):
             for result, (_, expected) in zip(results, outcomes, strict=True):
                 if isinstance(expected, Message):
                     assert isinstance(result, MessageId)
+                    assert result not in self.ids
+                    self.ids.add(result)
                     expected.message_id = result
                 elif expected is StoreError:
                     assert type(result) is StoreError
@@ -221,7 +235,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=NUMBERS, size=PAGES)
     def read(self, number, size):
-        if number < len(self.held) and self.held[number].messages:
+        number = self.one_of(self.held, number)
+        if number is not None and self.held[number].messages:
             held = self.held[number]
             contents = [message.content for message in held.messages]
 
@@ -236,7 +251,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=NUMBERS, settled=st.booleans())
     def end(self, number, settled):
-        if number < len(self.held):
+        number = self.one_of(self.held, number)
+        if number is not None:
             self.run()  # pages are not read in order with the end of their lease
             held = self.held.pop(number)
             self.ended.append(held)
@@ -249,7 +265,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=NUMBERS, settled=st.booleans())
     def end_again(self, number, settled):
-        if number < len(self.ended):
+        number = self.one_of(self.ended, number)
+        if number is not None:
             end = self.store.settle if settled else self.store.release
             self.expect(end(self.ended[number].lease), None)
 
@@ -293,9 +310,10 @@ class StoreMachine(RuleBasedStateMachine):
     def fail_to_end(self, fault, number, settled):
         """A lease whose end fails has ended as if released; what should have been deleted with it
         waits again."""
-        if self.engine is None or number >= len(self.held) or not self.held[number].messages:
-            return
         self.run()
+        number = self.one_of(self.held, number)
+        if self.engine is None or number is None or not self.held[number].messages:
+            return
         held = self.held.pop(number)
         self.ended.append(held)
         for message in held.messages:
@@ -308,7 +326,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def fail_alone(self, number):
         """To read what a lease does not hold any more is an error of that read alone."""
-        if number < len(self.ended) and self.ended[number].messages:
+        number = self.one_of(self.ended, number)
+        if number is not None and self.ended[number].messages:
             self.run()
             read = self.store.read(self.ended[number].lease, START, HUGE)
             try:
@@ -358,31 +377,47 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self):
         self.run()
+        if self.engine is not None:
+            self.check_rows()
         self.fixture.dispose()
+
+    def check_rows(self):
+        """Nothing is left in the database of what is gone, when it has had time."""
+        for _ in range(30):
+            self.fixture.clock.advance(HOUSEKEEPING_PAUSE)
+        self.equal(self.fixture.sql("SELECT count(*) FROM messages"), [(len(self.messages),)])
+        self.equal(
+            self.fixture.sql(
+                "SELECT count(*) FROM mailbox_piece"
+                " WHERE message NOT IN (SELECT sequence FROM mailbox_message)"
+            ),
+            [(0,)],
+        )
 
 
 class StoreModelTests(SynchronousTestCase):
     def run_machine(self, make_fixture, examples, quota=NO_QUOTA):
         run_state_machine_as_test(
-            lambda: StoreMachine(make_fixture, quota), settings=settings(max_examples=examples)
+            lambda: StoreMachine(make_fixture, quota),
+            settings=settings(max_examples=examples, stateful_step_count=30),
         )
 
     def test_memory(self):
         """The store in memory does what the interface says."""
-        self.run_machine(MemoryFixture, scaled(100, 2_000))
+        self.run_machine(MemoryFixture, scaled(60, 2_000))
 
     def test_memory_with_quota(self):
         """So it does where mailboxes become full."""
-        self.run_machine(MemoryFixture, scaled(50, 1_000), SMALL_QUOTA)
+        self.run_machine(MemoryFixture, scaled(40, 1_000), SMALL_QUOTA)
 
     def test_sqlite(self):
         """The store in SQLite does what the interface says, however operations are grouped, also
         while the disk is full or fails."""
-        self.run_machine(SqliteFixture, scaled(50, 1_000))
+        self.run_machine(SqliteFixture, scaled(25, 1_000))
 
     def test_sqlite_with_quota(self):
         """So it does where mailboxes become full."""
-        self.run_machine(SqliteFixture, scaled(25, 500), SMALL_QUOTA)
+        self.run_machine(SqliteFixture, scaled(12, 500), SMALL_QUOTA)
 
     def test_sqlite_in_steps(self):
         """So it does where everything is in pieces, and takes many steps."""
@@ -391,4 +426,4 @@ class StoreModelTests(SynchronousTestCase):
             mock.patch.multiple(_sqlite, **SMALL_STEPS),
             mock.patch.object(_statements, "PIECE_SIZE", piece_size),
         ):
-            self.run_machine(SqliteFixture, scaled(50, 1_000))
+            self.run_machine(SqliteFixture, scaled(25, 1_000))
