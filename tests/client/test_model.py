@@ -354,4 +354,4 @@ class ClientModelTests(SynchronousTestCase):
 
     def test_fetch(self):
         """What a relay of ours deletes has been shown, in order and once, whatever breaks."""
-        run_state_machine_as_test(FetchMachine, settings=sized(40, 2_000))
+        run_state_machine_as_test(FetchMachine, settings=sized(80, 2_000))

@@ -482,7 +482,7 @@ async def ask_twice(program):
 async def send_many(program):
     """Sends some letters at once, and others when those are answered."""
     talk = await program.dial()
-    while program.letters:
+    while program.letters and not program.world.calm:
         letters = program.take_letters(8)
         await program.see_sent(letters, talk.send(letters))
         await program.sleep(0.0, 0.1)
@@ -566,7 +566,7 @@ async def be_our_client(program):
             post.received(person, item)
 
     try:
-        while program.letters:
+        while program.letters and not world.calm:
             (letter,) = program.take_letters(1)
             post.talks += 1
             number, body = post.attempt(person, letter, post.talks)

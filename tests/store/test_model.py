@@ -413,11 +413,11 @@ class StoreModelTests(SynchronousTestCase):
     def test_sqlite(self):
         """The store in SQLite does what the interface says, however operations are grouped, also
         while the disk is full or fails."""
-        self.run_machine(SqliteFixture, scaled(25, 1_000))
+        self.run_machine(SqliteFixture, scaled(50, 1_000))
 
     def test_sqlite_with_quota(self):
         """So it does where mailboxes become full."""
-        self.run_machine(SqliteFixture, scaled(12, 500), SMALL_QUOTA)
+        self.run_machine(SqliteFixture, scaled(25, 500), SMALL_QUOTA)
 
     def test_sqlite_in_steps(self):
         """So it does where everything is in pieces, and takes many steps."""
@@ -426,4 +426,4 @@ class StoreModelTests(SynchronousTestCase):
             mock.patch.multiple(_sqlite, **SMALL_STEPS),
             mock.patch.object(_statements, "PIECE_SIZE", piece_size),
         ):
-            self.run_machine(SqliteFixture, scaled(25, 1_000))
+            self.run_machine(SqliteFixture, scaled(50, 1_000))
