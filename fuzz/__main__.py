@@ -63,6 +63,7 @@ def _search(name: str, seconds: int) -> int:
             sys.argv[0],
             f"-max_total_time={seconds}",
             f"-max_len={target.max_size}",
+            "-len_control=0",  # inputs of that size from the beginning
             f"-dict={target.dictionary_file}",
             f"-rss_limit_mb={MEMORY_LIMIT}",
             f"-timeout={INPUT_TIMEOUT}",

@@ -11,6 +11,7 @@ import struct
 from base64 import b64encode
 from collections import Counter
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, TypeAlias
@@ -345,6 +346,7 @@ def _schema(cursor: sqlite3.Cursor) -> list[tuple[Cell, ...]]:
     return sorted(_select(cursor, "SELECT type, name, tbl_name, sql FROM sqlite_master"), key=str)
 
 
+@cache
 def _fresh_schema() -> list[tuple[Cell, ...]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         cursor = connection.cursor()
