@@ -122,48 +122,6 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual((self.limits.input_bytes, self.limits.output_bytes), (0, 0))
 
 
-class LeaseTests(SynchronousTestCase):
-    """Messages on their way to those who have not said that they have them."""
-
-    def setUp(self) -> None:
-        self.limits = Limits(
-            LimitSettings(leased_messages=1000, answer_messages=100, brief_messages=10)
-        )
-        self.first, self.second = (Holder(self.limits) for _ in range(2))
-
-    def begin(self, *, brief: bool = False) -> int:
-        """How many messages the next answer may have; it is there at once."""
-        most = self.limits.begin_lease(brief=brief)
-        self.limits.end_lease(most)
-        return most
-
-    def test_the_more_the_fewer(self) -> None:
-        """An answer has as many as there may be, fewer when many are on their way or being looked
-        for, and a few even when there is no room for more."""
-        self.assertEqual(self.begin(), 100)
-        self.limits.hold_lease(self.first, 500)
-        self.assertEqual(self.begin(), 62)
-        self.assertEqual([self.limits.begin_lease(brief=False) for _ in range(2)], [62, 54])
-        self.limits.hold_lease(self.first, 950)
-        self.assertEqual(self.begin(), 10)
-        self.limits.end_lease(62 + 54)
-        self.limits.hold_lease(self.first, 0)
-        self.assertEqual(self.begin(), 100)
-
-    def test_brief(self) -> None:
-        """A brief answer never has more than a few."""
-        self.assertEqual(self.begin(brief=True), 10)
-
-    def test_oldest_goes(self) -> None:
-        """When too many are on their way, who has had some for longest is aborted."""
-        self.limits.hold_lease(self.first, 600)
-        self.limits.hold_lease(self.second, 400)
-        self.assertEqual((self.first.told, self.second.told), ([], []))
-        self.limits.hold_lease(self.second, 401)
-        self.assertEqual((self.first.told, self.second.told), (["abort"], []))
-        self.assertEqual(self.limits.hits["leased_messages"], 1)
-
-
 class ConnectionLimitTests(SynchronousTestCase):
     """Who may come in."""
 

@@ -6,7 +6,7 @@ An answer whose pieces cannot be had any more is broken off, never padded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -40,15 +40,10 @@ class Encoded:
 class Stream(ABC):
     """An answer in pieces.
 
-    :ivar brief: whether the first piece is all of it.
     :ivar delivery: what is to be told how the answer fares, if that matters.
-    :ivar messages: how many messages it has leased, and ``ended`` is called when their lease ends.
     """
 
-    brief: bool
     delivery: Delivery | None = None
-    messages: int = 0
-    ended: Callable[[], object] | None = None
 
     @property
     @abstractmethod
@@ -73,7 +68,6 @@ class DirectoryStream(Stream):
         self._page = max(1, chunk // v2.LISTED_CLIENT_SIZE)
         self._next: int | None = 0
         self._left = directory.count
-        self.brief = directory.count <= self._page
         self._header: bytes = v2.clients_list_header(directory.count)
 
     @property
@@ -102,21 +96,14 @@ class MailStream(Stream):
         self._store = store
         self._lease = lease
         self._chunk = chunk
-        self.brief = lease.first.next is None
-        self.messages = lease.count
         self._first: Page | None = lease.first
         self._next: Position | None = lease.first.next
         self._left = v2.WAITING_HEAD_SIZE * lease.count + lease.size
         self._header = v2.waiting_messages_header(self._left)
         self.delivery = Delivery(
-            settle=lambda: self._end(store.settle), give_back=lambda: self._end(store.release)
+            settle=lambda: _report(store.settle(lease)),
+            give_back=lambda: _report(store.release(lease)),
         )
-
-    def _end(self, how: Callable[[Lease], Deferred[None]]) -> None:
-        ended, self.ended = self.ended, None
-        if ended is not None:
-            ended()
-        _report(how(self._lease))
 
     @property
     def exhausted(self) -> bool:

@@ -20,10 +20,6 @@ GIB: Final = 1024 * MIB
 CROWDED: Final = 0.8
 """The part of all connections above which the address that holds most is refused more."""
 
-LEASE_SHARE: Final = 8
-"""One answer leases at most this part of the messages that may still be leased, so that whoever
-leases many leaves some to the others."""
-
 TRACKED_ADDRESSES: Final = 10_000
 """Addresses whose registrations are counted; beyond them the longest quiet one is forgotten."""
 
@@ -43,8 +39,6 @@ class LimitSettings:
     read_ahead: int = 64
     answer_bytes: int = 32 * MIB
     answer_messages: int = 16 * KIB
-    leased_messages: int = 128 * KIB
-    brief_messages: int = 256
     discarded_bytes: int = 64 * MIB
     frame_deadline: float = 60.0
     idle_deadline: float = 600.0
@@ -163,8 +157,6 @@ class Limits:
         self._addresses: Counter[str] = Counter()
         self._input: Pool[Evictable] = Pool(self.settings.input_bytes)
         self._output: Pool[Evictable] = Pool(self.settings.output_bytes)
-        self._leased: Pool[Evictable] = Pool(self.settings.leased_messages)
-        self._leasing = 0
         self._incomplete: dict[Evictable, None] = {}
         self._evicting = False
         self._registrations = RateLimiter(self.settings.registrations_a_minute)
@@ -178,11 +170,6 @@ class Limits:
     def output_bytes(self) -> int:
         """Bytes of answers that the kernel has not taken yet."""
         return self._output.used
-
-    @property
-    def leased_messages(self) -> int:
-        """Messages on their way to those who have not said that they have them."""
-        return self._leased.used
 
     def lower_connections(self, limit: int) -> None:
         """There can be no more connections than this, whatever the settings say."""
@@ -254,33 +241,6 @@ class Limits:
         if self._output.full:
             self.hits["output_bytes"] += 1
             (self._output.first() or holder).abort()
-
-    def begin_lease(self, *, brief: bool) -> int:
-        """How many messages an answer may bring; so many are kept free until :meth:`end_lease`.
-
-        Few, but never less than a brief answer has, when many are on their way to others.
-        """
-        few = min(self.settings.brief_messages, self.settings.answer_messages)
-        free = self._leased.limit - self._leased.used - self._leasing
-        most = few if brief else min(self.settings.answer_messages, max(few, free // LEASE_SHARE))
-        self._leasing += most
-        return most
-
-    def end_lease(self, most: int) -> None:
-        """It is known how many messages the answer brings."""
-        self._leasing -= most
-
-    def hold_lease(self, holder: Evictable, count: int) -> None:
-        """So many messages are on their way to this connection, and wait again if it breaks.
-
-        When all have too many, the one that has had some for longest is aborted.
-        """
-        self._leased.hold(holder, count)
-        while self._leased.full:
-            oldest = self._leased.first() or holder
-            self._leased.hold(oldest, 0)
-            self.hits["leased_messages"] += 1
-            oldest.abort()
 
     def check_crowded(self, now: float, waiting: int) -> None:
         """Make room for so many answers that wait for a place among the streams.

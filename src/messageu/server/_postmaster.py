@@ -62,20 +62,15 @@ class Postmaster:
         """
         self.intake.put(envelopes, size, reply)
 
-    async def fetch(self, requester: ClientId, *, brief: bool = False) -> v2.Response | Stream:
-        """604: what waits, as much as one answer may hold. It stays until its delivery settles.
-
-        :param brief: no more than fits into one piece, unless the first message does not.
-        """
+    async def fetch(self, requester: ClientId) -> v2.Response | Stream:
+        """604: what waits, as much as one answer may hold. It stays until its delivery settles."""
         settings = self.limits.settings
-        most = self.limits.begin_lease(brief=brief)
-        size = settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE
-        try:
-            lease = await self.store.lease(
-                requester, most, settings.chunk // 2 if brief else size, settings.chunk
-            )
-        finally:
-            self.limits.end_lease(most)
+        lease = await self.store.lease(
+            requester,
+            settings.answer_messages,
+            settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE,
+            settings.chunk,
+        )
         if isinstance(lease, Refusal):
             return _REFUSED
         return MailStream(self.store, lease, settings.chunk) if lease.count else _NOTHING_WAITS
