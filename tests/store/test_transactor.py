@@ -13,6 +13,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.store import StoreError, StoreUnavailable, _transactor
+from messageu.store._complaints import COMPLAINT_INTERVAL, KINDS_LIMIT, Complaints
 from messageu.store._engine import SqliteEngine
 from messageu.store._transactor import Operation, Transactor
 from messageu.testing.store import sqlite_error
@@ -127,7 +128,9 @@ class TransactorTests(SynchronousTestCase):
         self.pool = threadless_pool(self.engine, self.clock)
         self.addCleanup(self.pool.close)
         self.riders = []
-        self.transactor = Transactor(self.pool, self.engine, self.work, lambda: self.riders)
+        self.transactor = Transactor(
+            self.pool, self.engine, self.work, self.clock.seconds, lambda: self.riders
+        )
 
     def work(self, cursor):
         return Attempt(cursor, self.events)
@@ -261,6 +264,45 @@ class TransactorTests(SynchronousTestCase):
             [("add", "IntegrityError SQLITE_CONSTRAINT_UNIQUE"), ("fail", "TypeError")],
         )
         self.assertNotIn(SECRET, repr(events))
+
+    def test_log_of_many_errors(self):
+        """A disk that stays full has a line a minute, which says how often it was met; what was not
+        said is said at the end."""
+        events = self.logged()
+
+        def times():
+            said = [event["times"] for event in events if "times" in event]
+            events.clear()
+            return said
+
+        def fill(batches):
+            for _ in range(batches):
+                self.run_all(Fail(sqlite_error("SQLITE_FULL")))
+
+        fill(50)
+        self.assertEqual(times(), [1])
+        self.clock.advance(COMPLAINT_INTERVAL - 1)
+        fill(50)
+        self.assertEqual(times(), [])
+        self.clock.advance(1)
+        fill(10)
+        self.assertEqual(times(), [100])
+        self.run_all(Fail(sqlite_error("SQLITE_IOERR")))
+        self.assertEqual(times(), [1])
+        self.successResultOf(self.transactor.close())
+        self.assertEqual(times(), [9])
+
+    def test_log_of_kinds_of_errors(self):
+        """Only so many kinds of errors are remembered; what was not said of one is said when it is
+        forgotten."""
+        complaints = Complaints(self.clock.seconds)
+        events = self.logged()
+        for number in range(KINDS_LIMIT + 1):
+            complaints.complain(f"operation {number}", "KeyError")
+            complaints.complain(f"operation {number}", "KeyError")
+        said = [event["name"] for event in events]
+        self.assertEqual(len(said), KINDS_LIMIT + 2)
+        self.assertEqual(said[-2:], [f"operation {KINDS_LIMIT}", "operation 0"])
 
     def test_error_of_the_guilty_hides_its_cause(self):
         """Nothing that an operation carried can be found in what its Deferred fails with."""

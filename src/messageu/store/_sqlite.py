@@ -162,7 +162,9 @@ class SqliteStore:
         # On a connection of its own: no thread is started before all is well.
         lock = open_database(self._path, self._engine, self._now)
         pool = self._new_pool(self._engine, self._reactor)
-        transactor = Transactor(pool, self._engine, self._new_work, self._riders)
+        transactor = Transactor(
+            pool, self._engine, self._new_work, self._reactor.seconds, self._riders
+        )
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ._complaints import Complaints
 from ._interface import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Transactor(Generic[W]):
     pool, so that the thread goes on at once, without asking the reactor's.
 
     :param new_work: makes what the operations of one attempt work on.
+    :param seconds: a clock; only differences count.
     :param riders: operations that join a batch that writes anyway; asked by the pool's thread.
     """
 
@@ -160,6 +162,7 @@ class Transactor(Generic[W]):
         pool: ConnectionPool,
         engine: Engine,
         new_work: Callable[[Cursor], W],
+        seconds: Callable[[], float],
         riders: Callable[[], Iterable[Operation[W]]] = tuple,
     ) -> None:
         self._pool = pool
@@ -172,6 +175,7 @@ class Transactor(Generic[W]):
         self._taking = Lock()
         self._calls = 0
         self._closed: Deferred[None] | None = None
+        self._complaints = Complaints(seconds)
 
     def submit(self, operation: Operation[W]) -> Deferred[Any]:
         """Do something in one of the next transactions. Fires after its commit.
@@ -211,7 +215,7 @@ class Transactor(Generic[W]):
     def _finish(self, finished: tuple[Sequence[_Submission], _Outcome]) -> None:
         batch, outcome = finished
         for name, error in outcome.errors:
-            self._log.error("the operation {name} failed: {error}", name=name, error=error)
+            self._complaints.complain(name, error)
         self._calls -= 1
         self._call()
         for each, result in zip(batch, outcome.results, strict=True):
@@ -224,6 +228,7 @@ class Transactor(Generic[W]):
     def _fire_if_closed(self) -> None:
         idle = not (self._calls or self._pending or self._readers)
         if self._closed is not None and idle and not self._closed.called:
+            self._complaints.say_rest()
             self._closed.callback(None)
 
     def _take_batch(self) -> Sequence[_Submission]:
