@@ -7,11 +7,10 @@ import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.admin.__main__ import Exit, main
-from messageu.server import LimitSettings
+from messageu.server import LIMITS
 from messageu.tap import Options
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "operations.md"
@@ -21,11 +20,16 @@ class DocumentTests(SynchronousTestCase):
     """docs/operations.md."""
 
     def test_limits_are_told(self) -> None:
-        """Every limit stands there with its default, in the order of the code."""
-        text = DOCUMENT.read_text("utf-8").partition("\n## Limits\n")[2]
-        told = re.findall(r"^\| `(\w+)` \| ([0-9.]+) \|", text, re.MULTILINE)
-        expected = [(name, f"{value:g}") for name, value in asdict(LimitSettings()).items()]
-        self.assertEqual([(name, f"{float(value):g}") for name, value in told], expected)
+        """Every limit stands there with its default, its range and its meaning, in the order of
+        the code."""
+        text = DOCUMENT.read_text("utf-8").partition("\n## Limits\n")[2].partition("\n## ")[0]
+        told = re.findall(r"^\| `.*", text, re.MULTILINE)
+        expected = [
+            f"| `{limit.name}` | {limit.unit.show(limit.default)} | {limit.range} "
+            f"| {limit.meaning} |"
+            for limit in LIMITS.values()
+        ]
+        self.assertEqual(told, expected)
 
     def test_options_are_told(self) -> None:
         """Every option of the relay stands there, and none that it does not know."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.server import LIMITS, LimitSettings, read_limits
 from messageu.tap import DEFAULT_PORT, Options, makeService, read_port
 
 
@@ -46,6 +49,34 @@ class OptionTests(SynchronousTestCase):
         self.assertTrue(self.parse("--no-control")["no-control"])
         self.assertRaises(SystemExit, self.parse, "--no-control", "--control", "here")
 
+    def test_limit(self) -> None:
+        """Limits are set one by one, and the others are the defaults."""
+        self.assertEqual(self.parse()["settings"], LimitSettings())
+        self.assertEqual(
+            self.parse("--limit", "connections=7", "--limit=chunk=1KiB")["settings"],
+            LimitSettings(connections=7, chunk=1024),
+        )
+
+    def test_bad_limit(self) -> None:
+        """A limit that cannot be so is an error of usage, in one line."""
+        end = self.assertRaises(SystemExit, self.parse, "--limit", "streams=1000")
+        self.assertEqual(
+            end.code,
+            "messageu: --limit: streams=1000 pieces of chunk=64KiB do not fit into "
+            "output_bytes=32MiB (--help explains the options)",
+        )
+
+    def test_list_of_limits(self) -> None:
+        """--limits prints each limit as --limit takes it, and ends well."""
+        with redirect_stdout(StringIO()) as printed:
+            end = self.assertRaises(SystemExit, self.parse, "--limits")
+        self.assertEqual(end.code, 0)
+        lines = printed.getvalue().splitlines()
+        words = [line.split()[0] for line in lines if not line.startswith(" ")]
+        self.assertEqual([word.split("=")[0] for word in words], list(LIMITS))
+        self.assertEqual(read_limits(words), LimitSettings())
+        self.assertLessEqual(max(map(len, lines)), 80)
+
     def test_nothing_else(self) -> None:
         """Words that mean nothing are refused."""
         self.assertRaises(SystemExit, self.parse, "--enpoint", "tcp:1")
@@ -82,6 +113,12 @@ class MakeServiceTests(SynchronousTestCase):
     def test_endpoints(self) -> None:
         """With endpoints it listens on them, and does not look for a port file."""
         self.assertEqual(self.start("-e", "tcp:1", "-e", "tcp:2:interface=127.0.0.1"), [1, 2])
+
+    def test_limits(self) -> None:
+        """The relay's limits are those of the options."""
+        self.options.parseOptions(["-e", "tcp:1", "--limit", "connections=7"])
+        service = makeService(self.options, self.reactor)
+        self.assertEqual(service.limits.connection_limit, 7)
 
     def test_no_endpoint(self) -> None:
         """What is no endpoint is an error of usage."""

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, ClassVar, Final, TextIO, cast
 
 from twisted.application.service import IService
@@ -18,6 +19,8 @@ from twisted.python.usage import UsageError
 
 from messageu import __version__
 from messageu.server import (
+    LIMITS,
+    BadLimit,
     ControlFactory,
     ControlSocket,
     Door,
@@ -25,6 +28,7 @@ from messageu.server import (
     Limits,
     RelayService,
     control_path,
+    read_limits,
 )
 from messageu.store import SCHEMA_VERSION, Quota, SqliteStore
 
@@ -33,6 +37,7 @@ _log = Logger()
 DEFAULT_PORT: Final = 1357
 PORT_FILE_SIZE_LIMIT: Final = 64
 DAY: Final = 86_400.0
+INDENT: Final = " " * 4
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted. With Twisted's 50, some of those that
@@ -95,6 +100,7 @@ class Options(UsageOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
+        self["limits"] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the options; one line says what is wrong with them.
@@ -116,13 +122,35 @@ class Options(UsageOptions):
 
     opt_e = opt_endpoint
 
+    def opt_limit(self, setting: str) -> None:
+        """Set a limit, as NAME=VALUE; may be given several times. [default: see --limits]"""
+        self["limits"].append(setting)
+
+    def opt_limits(self) -> None:
+        """Print the limits that --limit can set, and exit."""
+        print(limits_table())  # noqa: T201 - as --help does
+        raise SystemExit(0)
+
     def postOptions(self) -> None:
         """Check what can be checked without touching anything."""
+        try:
+            self["settings"] = read_limits(self["limits"])
+        except BadLimit as error:
+            raise UsageError(f"--limit: {error}") from None
         days = self["expire-after"]
         if days is not None and not 0 < days < float("inf"):
             raise UsageError("--expire-after wants a number of days above 0")
         if self["control"] is not None and self["no-control"]:
             raise UsageError("--control and --no-control exclude each other")
+
+
+def limits_table() -> str:
+    """What ``--limits`` prints: each limit with its default and its range, and what it means."""
+    return "\n".join(
+        f"{limit.name}={limit.unit.show(limit.default)} ({limit.range})\n"
+        + fill(limit.meaning, 80, initial_indent=INDENT, subsequent_indent=INDENT)
+        for limit in LIMITS.values()
+    )
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -140,7 +168,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         text = f"tcp:{read_port(Path(options['port-file']))}"
         doors = [Door(text, serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
     days = options["expire-after"]
-    limits = Limits()
+    limits = Limits(options["settings"])
     quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
     database = Path(options["database"]).absolute()
     store = SqliteStore(database, reactor, now=time.time, quota=quota)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from messageu.tap import DEFAULT_PORT, Options
+from messageu.tap import DEFAULT_PORT, Options, limits_table
 from tests.sockets.client import fetch, message, messages_in, wait_until
 
 from .children import ANY_PORT, COMMANDS, ProcessTestCase, Relay
@@ -146,6 +146,8 @@ class BadStartTests(ProcessTestCase):
         )
         days = f"--expire-after wants a number of days above 0 {HELP}"
         yield BadStart(("--expire-after", "0"), days, usage=True)
+        line = f"--limit: connections=0 is out of range: 1 to 1000000 {HELP}"
+        yield BadStart(("--limit", "connections=0"), line, usage=True)
 
     def check(self, way: str, bad: BadStart) -> None:
         """A start in this way fails as it should."""
@@ -206,3 +208,10 @@ class HelpTests(ProcessTestCase):
             for name in names:
                 self.assertRegex(finished.stdout, f"(?m)^ .*--{name}=?  +[A-Z]")
             self.assertNotRegex(finished.stdout, r"\w  +\w.*\w  +\w")
+
+    def test_limits(self) -> None:
+        """Both commands list the limits with --limits, and end well."""
+        for way in ("twistd", "twist"):
+            finished = self.run_to_end(self.command(way, "--limits"))
+            self.assertEqual((finished.returncode, finished.stderr), (0, ""))
+            self.assertEqual(finished.stdout, f"{limits_table()}\n")

@@ -46,7 +46,9 @@ class StreamTests(SynchronousTestCase):
         for content in contents:
             envelope = Envelope(self.sender, self.recipient, 3, content)
             self.successResultOf(self.store.put([envelope]))
-        whole = b"".join(self.read_all(MailStream(self.store, self.lease(10_000), 10_000)))
+        whole = b"".join(
+            self.read_all(MailStream(self.store, self.lease(10_000), 10_000, self.fail))
+        )
         parser = Parser(v2.ResponseCodec())
         parser.receive_data(whole)
         events = list(iter(parser.next_event, NEED_DATA))
@@ -54,7 +56,7 @@ class StreamTests(SynchronousTestCase):
             [event.content for event in events if isinstance(event, v2.WaitingMessage)], contents
         )
         for chunk in range(1, len(whole) + 1):
-            pieces = self.read_all(MailStream(self.store, self.lease(chunk), chunk))
+            pieces = self.read_all(MailStream(self.store, self.lease(chunk), chunk, self.fail))
             self.assertEqual(b"".join(pieces), whole, chunk)
             limit = v2.RESPONSE_HEADER_SIZE + v2.WAITING_HEAD_SIZE + chunk
             self.assertTrue(all(0 < len(piece) <= limit for piece in pieces), chunk)

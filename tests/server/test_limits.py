@@ -14,6 +14,7 @@ class Holder:
     """Holds what the test says, and remembers what it was told."""
 
     limits: Limits
+    address: str = "192.0.2.1"
     told: list[str] = field(factory=list)
 
     def evict(self) -> None:

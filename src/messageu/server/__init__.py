@@ -22,10 +22,11 @@ from ._control_socket import (
     socket_address,
 )
 from ._factory import RelayFactory
-from ._limits import Limits, LimitSettings
+from ._limits import Limits
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
 from ._service import Door, Expiry, RelayService, StartFailed
+from ._settings import LIMITS, BadLimit, LimitSettings, read_limits
 
 __all__ = [
     "LINE_LIMIT",
@@ -37,6 +38,8 @@ __all__ = [
     "ControlSocket",
     "ControlUnusable",
     "Done",
+    "LIMITS",
+    "BadLimit",
     "Door",
     "Expiry",
     "Failed",
@@ -54,4 +57,5 @@ __all__ = [
     "decode_answer",
     "encode_request",
     "socket_address",
+    "read_limits",
 ]

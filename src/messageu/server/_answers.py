@@ -6,24 +6,24 @@ An answer whose pieces cannot be had any more is broken off, never padded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from messageu.model import MESSAGE_ID_LIMIT
-from messageu.store import Directory, IMailboxStore, Lease, Page, Piece, Position, StoreError
+from messageu.store import Directory, IMailboxStore, Lease, Page, Piece, Position
 from messageu.wire import v2
 
 from ._delivery import Delivery
 
-_log = Logger()
-
 
 class AnswerBroken(Exception):
     """The store no longer gives what an answer has announced."""
+
+    def __init__(self) -> None:
+        super().__init__("the store no longer gives what was announced")
 
 
 @frozen
@@ -90,9 +90,14 @@ class DirectoryStream(Stream):
 
 
 class MailStream(Stream):
-    """2104 (docs/protocol/v2.md), in pieces of at most ``chunk`` bytes and one message's head."""
+    """2104 (docs/protocol/v2.md), in pieces of at most ``chunk`` bytes and one message's head.
 
-    def __init__(self, store: IMailboxStore, lease: Lease, chunk: int) -> None:
+    :param complain: is called when the lease could not be ended.
+    """
+
+    def __init__(
+        self, store: IMailboxStore, lease: Lease, chunk: int, complain: Callable[[Failure], None]
+    ) -> None:
         self._store = store
         self._lease = lease
         self._chunk = chunk
@@ -100,9 +105,15 @@ class MailStream(Stream):
         self._next: Position | None = lease.first.next
         self._left = v2.WAITING_HEAD_SIZE * lease.count + lease.size
         self._header = v2.waiting_messages_header(self._left)
+
+        def end(ended: Deferred[None]) -> None:
+            # Mail whose lease could not be ended waits on: it comes twice, which is better than
+            # never.
+            ended.addErrback(complain)
+
         self.delivery = Delivery(
-            settle=lambda: _report(store.settle(lease)),
-            give_back=lambda: _report(store.release(lease)),
+            settle=lambda: end(store.settle(lease)),
+            give_back=lambda: end(store.release(lease)),
         )
 
     @property
@@ -132,15 +143,3 @@ def _encode(pieces: Sequence[Piece]) -> bytes:
             encoded.append(v2.waiting_message_head(sender, number, kind, size))
         encoded.append(content)
     return encoded[0] if len(encoded) == 1 else b"".join(encoded)
-
-
-def _report(ended: Deferred[None]) -> None:
-    # Mail whose lease could not be ended waits on: it comes twice, which is better than never.
-    ended.addErrback(_log_failed_end)
-
-
-def _log_failed_end(failure: Failure) -> None:
-    if failure.check(StoreError):
-        _log.warn("a lease could not be ended: {reason}", reason=str(failure.value))
-    else:
-        _log.failure("a lease could not be ended", failure)

@@ -54,9 +54,14 @@ class RelayFactory(ServerFactory):
         # Bound once, instead of once for each connection.
         self._gone = self._forget
         notices = Notices(clock)
+        limits.on_hit = self._note_hit
         self.exchange = Exchange(
             postmaster=Postmaster(
-                store, limits, clock, Intake(store, clock, notices.note_failure, limits.hits)
+                store,
+                limits,
+                clock,
+                Intake(store, clock, notices.note_failure, limits.hits),
+                lambda failure: notices.note_failure(failure, "a lease could not be ended"),
             ),
             limits=limits,
             clock=clock,
@@ -79,7 +84,6 @@ class RelayFactory(ServerFactory):
         """A protocol for a new connection, or None: it is refused, and closed at once."""
         address = str(getattr(addr, "host", addr))
         if self._all_gone is not None or not self._limits.admit(address):
-            self.exchange.notices.note(self.exchange.peer_name(address), "is refused a connection")
             return None
         connection = RelayProtocol(self.exchange, address, self._gone)
         self._connections[connection] = None
@@ -89,6 +93,10 @@ class RelayFactory(ServerFactory):
         self._limits.leave(connection.address)
         self._connections.pop(connection, None)
         self._see_off()
+
+    def _note_hit(self, limit: str, address: str) -> None:
+        who = self.exchange.peer_name(address)
+        self.exchange.notices.note(who, f"has met a limit: {limit}")
 
     def check_deadlines(self) -> None:
         """Close what is overdue."""
@@ -119,6 +127,7 @@ class RelayFactory(ServerFactory):
 
     def _abort_all(self) -> None:
         for connection in tuple(self._connections):
+            self._limits.hit("stop_grace", connection.address)
             connection.abort()
 
     def _see_off(self) -> None:

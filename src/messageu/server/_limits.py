@@ -1,21 +1,15 @@
-"""What all connections may use together: the one budget, and its defaults.
-
-The defaults fit together: about 200 MiB at the worst. Times are seconds, sizes are bytes.
-"""
+"""What all connections may use together: the one budget. Times are seconds, sizes are bytes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
-from messageu.wire import v2
-
-KIB: Final = 1024
-MIB: Final = 1024 * KIB
-GIB: Final = 1024 * MIB
+from ._settings import LimitSettings
 
 CROWDED: Final = 0.8
 """The part of all connections above which the address that holds most is refused more."""
@@ -24,36 +18,13 @@ TRACKED_ADDRESSES: Final = 10_000
 """Addresses whose registrations are counted; beyond them the longest quiet one is forgotten."""
 
 
-@frozen(kw_only=True)
-class LimitSettings:
-    """How much of everything there may be (docs/operations.md holds the table)."""
-
-    connections: int = 10_000
-    content: int = v2.DEFAULT_CONTENT_LIMIT
-    unreserved: int = 512
-    input_bytes: int = 64 * MIB
-    output_bytes: int = 32 * MIB
-    connection_output: int = 64 * KIB
-    streams: int = 256
-    chunk: int = 64 * KIB
-    read_ahead: int = 64
-    answer_bytes: int = 32 * MIB
-    answer_messages: int = 16 * KIB
-    discarded_bytes: int = 64 * MIB
-    frame_deadline: float = 60.0
-    idle_deadline: float = 600.0
-    progress_deadline: float = 30.0
-    crowded_deadline: float = 3.0
-    discard_deadline: float = 10.0
-    drain_deadline: float = 10.0
-    stop_grace: float = 10.0
-    registrations_a_minute: int = 600
-    mailbox_messages: int = 1_000_000
-    mailbox_bytes: int = 2 * GIB
-
-
 class Evictable(Protocol):
-    """A connection that can be told to give back what it holds."""
+    """A connection that can be told to give back what it holds.
+
+    :ivar address: where it comes from.
+    """
+
+    address: str
 
     def evict(self) -> None:
         """Give up the frame that is not complete yet, and with it the connection."""
@@ -146,12 +117,14 @@ class Limits:
     """The budget that every connection of a relay reserves from and gives back to.
 
     :ivar hits: how often each limit was met, by its name.
+    :ivar on_hit: is called with the name of a limit and the address that has met it.
     :ivar connections: how many connections there are, of ``connection_limit`` at the most.
     """
 
     def __init__(self, settings: LimitSettings | None = None) -> None:
         self.settings = settings or LimitSettings()
         self.hits: Counter[str] = Counter()
+        self.on_hit: Callable[[str, str], object] = lambda _limit, _address: None
         self.connections = 0
         self.connection_limit = self.settings.connections
         self._addresses: Counter[str] = Counter()
@@ -171,6 +144,11 @@ class Limits:
         """Bytes of answers that the kernel has not taken yet."""
         return self._output.used
 
+    def hit(self, limit: str, address: str) -> None:
+        """Somebody from this address has met a limit: count it, and say so."""
+        self.hits[limit] += 1
+        self.on_hit(limit, address)
+
     def lower_connections(self, limit: int) -> None:
         """There can be no more connections than this, whatever the settings say."""
         self.connection_limit = min(self.connection_limit, limit)
@@ -185,7 +163,7 @@ class Limits:
         if self.connections >= self.connection_limit or (
             crowded and held > 1 and held == max(self._addresses.values())
         ):
-            self.hits["connections"] += 1
+            self.hit("connections", address)
             return False
         self._addresses[address] = held + 1
         self.connections += 1
@@ -221,13 +199,13 @@ class Limits:
         # great many small frames: that is a loop, for which a stack would not be deep enough.
         self._evicting = True
         while self._input.full and self._incomplete:
-            self.hits["input_bytes"] += 1
             oldest = next(iter(self._incomplete))
             del self._incomplete[oldest]
+            self.hit("input_bytes", oldest.address)
             oldest.evict()
         self._evicting = False
         if self._input.full:
-            self.hits["input_bytes"] += 1
+            self.hit("input_bytes", holder.address)
             holder.evict()
 
     def hold_output(self, holder: Evictable, size: int) -> None:
@@ -239,8 +217,9 @@ class Limits:
             self._output.moved(holder)
         self._output.hold(holder, size)
         if self._output.full:
-            self.hits["output_bytes"] += 1
-            (self._output.first() or holder).abort()
+            slowest = self._output.first() or holder
+            self.hit("output_bytes", slowest.address)
+            slowest.abort()
 
     def check_crowded(self, now: float, waiting: int) -> None:
         """Make room for so many answers that wait for a place among the streams.
@@ -251,7 +230,7 @@ class Limits:
         """
         stuck = self._output.stuck_since(now - self.settings.crowded_deadline) if waiting else []
         for holder in stuck[:waiting]:
-            self.hits["crowded_deadline"] += 1
+            self.hit("crowded_deadline", holder.address)
             holder.abort()
         self._output.time = now
 
@@ -259,5 +238,5 @@ class Limits:
         """Whether this address may register one more client now."""
         allowed = self._registrations.take(address, now)
         if not allowed:
-            self.hits["registrations"] += 1
+            self.hit("registrations_a_minute", address)
         return allowed

@@ -13,6 +13,8 @@ from twisted.python.failure import Failure
 from messageu.store import StoreError
 from messageu.wire import LocalProtocolError
 
+from ._answers import AnswerBroken
+
 NOTICE_INTERVAL: Final = 60.0
 """Seconds between two lines about the same."""
 
@@ -59,13 +61,13 @@ class Notices:
             del self._matters[who, what]
             self._matters[who, what] = _Matter(now)
 
-    def note_failure(self, failure: Failure) -> None:
-        """A request could not be done. What is outside of the tree of errors is a bug, and logged
-        each time."""
-        if failure.check(StoreError, LocalProtocolError):
-            self.note("a request gets 9000", str(failure.value), LogLevel.warn)
+    def note_failure(self, failure: Failure, matter: str = "a request gets 9000") -> None:
+        """Something could not be done, and this is what comes of it. A failure that is outside of
+        the tree of errors is a bug, and logged each time."""
+        if failure.check(StoreError, LocalProtocolError, AnswerBroken):
+            self.note(matter, str(failure.value), LogLevel.warn)
         else:
-            self._log.failure("a bug: a request is answered with 9000", failure)
+            self._log.failure("a bug: {matter}", failure, matter=matter)
 
     def _make_room(self, now: float) -> None:
         while self._matters:

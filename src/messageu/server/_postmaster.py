@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 from messageu.store import IMailboxStore
@@ -26,12 +27,15 @@ class Postmaster:
 
     Every method may raise :class:`~messageu.store.StoreError`; then nothing was done. A refusal
     is answered with 9000, whatever its reason.
+
+    :ivar complain: is called when mail that was fetched could neither be deleted nor given back.
     """
 
     store: IMailboxStore
     limits: Limits
     clock: IReactorTime
     intake: Intake
+    complain: Callable[[Failure], None]
 
     async def register(self, name: UserName, public_key: PublicKey, address: str) -> v2.Response:
         """600: a new client. Refused: a taken name, too many from this address."""
@@ -73,4 +77,6 @@ class Postmaster:
         )
         if isinstance(lease, Refusal):
             return _REFUSED
-        return MailStream(self.store, lease, settings.chunk) if lease.count else _NOTHING_WAITS
+        if not lease.count:
+            return _NOTHING_WAITS
+        return MailStream(self.store, lease, settings.chunk, self.complain)

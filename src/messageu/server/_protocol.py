@@ -99,5 +99,5 @@ class RelayProtocol(Protocol):
         if self._session is not None:
             self._session.check_deadlines(now)
         elif now - self._since > self._exchange.limits.settings.idle_deadline:
-            self._exchange.limits.hits["idle_deadline"] += 1
+            self._exchange.limits.hit("idle_deadline", self.address)
             self.stop()

@@ -19,14 +19,12 @@ from typing import Final
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IDelayedCall, INegotiated
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from messageu.model import Envelope
-from messageu.store import StoreError
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
 
-from ._answers import AnswerBroken, Stream
+from ._answers import Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
 from ._handlers import HANDLERS, Answer, Handler
@@ -36,8 +34,6 @@ from ._outlet import Outlet
 from ._probe import BlindProbe, SocketProbe
 from ._row import AnswerRow, Place
 
-_log = Logger()
-
 DRAIN_POLL: Final = 0.02
 """Seconds between two looks at what the peer's kernel has not acknowledged."""
 
@@ -45,14 +41,13 @@ DRAIN_POLL: Final = 0.02
 class Session:
     """Serves one client of v2. The connection tells it what happens; it acts on the transport.
 
-    :param address: where the client comes from.
     :param rested: is called when everything is answered that was asked.
+    :ivar address: where the client comes from.
     :ivar heard_at: when the client last asked for something, in seconds.
     """
 
     __slots__ = (
         "__weakref__",
-        "_address",
         "_barrier",
         "_decoding",
         "_delivery",
@@ -77,6 +72,7 @@ class Session:
         "_takes_requests",
         "_transport",
         "_turn",
+        "address",
         "heard_at",
     )
 
@@ -90,7 +86,7 @@ class Session:
         now = exchange.clock.seconds()
         self._exchange = exchange
         self._settings = exchange.limits.settings
-        self._address = address
+        self.address = address
         self._transport = transport
         self._rested = rested
         self._probe: SocketProbe | BlindProbe = exchange.probe_of(transport)
@@ -297,6 +293,8 @@ class Session:
         if barrier is None or self._turn is not None or self._row.first is not barrier.place:
             return
         self._turn = self._exchange.streams.acquire()
+        if not self._turn.called:
+            self._hit("streams")
         self._turn.addCallbacks(
             lambda _: self._begin_answer(barrier.handler, barrier.request, barrier.place),
             _ignore_cancellation,
@@ -304,7 +302,7 @@ class Session:
 
     def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
         try:
-            answer = handler.answer(self._exchange.postmaster, request, self._address)
+            answer = handler.answer(self._exchange.postmaster, request, self.address)
         except Exception:  # noqa: BLE001 - as those of its Deferred
             answer = fail()
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
@@ -349,10 +347,7 @@ class Session:
         self._fill(place, b"")
 
     def _break_off(self, failure: Failure) -> None:
-        if failure.check(StoreError, AnswerBroken):
-            _log.warn("an answer is broken off: {reason}", reason=str(failure.value))
-        else:
-            _log.failure("a bug: an answer is broken off", failure)
+        self._exchange.notices.note_failure(failure, "an answer is broken off")
         self.abort()
 
     def _fill(self, place: Place, answer: bytes) -> None:
@@ -394,11 +389,10 @@ class Session:
             self._transport.pauseProducing()
 
     def _hit(self, limit: str) -> None:
-        self._exchange.limits.hits[limit] += 1
-        self._note(f"has met a limit: {limit}")
+        self._exchange.limits.hit(limit, self.address)
 
     def _note(self, what: str) -> None:
-        self._exchange.notices.note(self._exchange.peer_name(self._address), what)
+        self._exchange.notices.note(self._exchange.peer_name(self.address), what)
 
     # The end.
 
