@@ -260,6 +260,7 @@ class DeadlineTests(SynchronousTestCase):
         self.assertTrue(stage.end.closed, row.what)
         limits = stage.relay.limits
         self.assertEqual((limits.connections, limits.input_bytes, limits.output_bytes), (0, 0, 0))
+        self.assertEqual(limits.requests, 0)
         self.assertEqual(stage.relay.factory.exchange.streams.tokens, limits.settings.streams)
 
     def test_table_is_whole(self) -> None:

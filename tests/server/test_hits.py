@@ -24,10 +24,12 @@ WAITED_FOR: Final = {
     "connection_output",
     "chunk",
     "read_ahead",
+    "requests",
     "answer_bytes",
     "answer_messages",
     "mailbox_messages",  # refused, and counted for both as mailbox_full
     "mailbox_bytes",
+    "leased_messages",
 }
 """Limits that nobody meets to his harm: what is above them waits, or is another answer."""
 

@@ -312,6 +312,43 @@ class OrderTests(SynchronousTestCase):
             client.line.run()
         self.assertEqual(len(client.take()), 2000)
 
+    def test_few_requests_each_when_there_are_many(self) -> None:
+        """When as many requests are in progress as may be, whoever has none gets one more, and
+        nobody more than that; those that wait are answered in turn."""
+        store = SlowStore(self.relay.store)
+        relay = MemoryRelay(store, requests=10)
+        clients = [relay.dial() for _ in range(5)]
+        frame = v2.Request(self.anna, v2.SendMessage(self.anna, 3, b"x")).encode()
+        for client in clients:
+            client.send(frame * 8)
+        self.assertEqual([len(envelopes) for envelopes, _ in store.waiting], [8, 2, 1, 1, 1])
+        self.assertEqual(relay.limits.requests, 13)
+        clients[4].line.reset()
+        self.assertEqual(relay.limits.requests, 13)
+        while store.waiting:
+            store.finish(0)
+            for client in clients:
+                client.line.run()
+            self.assertLessEqual(relay.limits.requests, 14)
+        self.assertEqual([len(client.take()) for client in clients], [8, 8, 8, 8, 0])
+        self.assertEqual(relay.limits.requests, 0)
+
+    def test_what_is_decoded_is_not_held(self) -> None:
+        """Behind requests that wait, only what is not decoded of a segment is held, and all of that
+        is counted."""
+        relay = MemoryRelay(streams=1)
+        anna = relay.register("anna")
+        relay.send(anna, anna, b"x" * 200_000)
+        fetch = v2.Request(anna, v2.FetchMessages()).encode()
+        stuck = relay.dial(from_server=Faults(window=1000))
+        stuck.line.server.held = True
+        stuck.send(fetch)
+        client = relay.dial()
+        client.send(header(605, 60_000) + bytes(60_000) + fetch + header(603, 1000) + bytes(500))
+        parser = client.line.server.protocol._session._parser
+        self.assertLess(parser.held, 2 * parser.buffered + 1)
+        self.assertEqual(relay.limits.input_bytes, parser.held)
+
     def test_barriers_wait(self) -> None:
         """A fetch sees what was sent before it on its connection, and nothing sent after."""
         store = SlowStore(self.relay.store)
@@ -861,6 +898,52 @@ class DeliveryOnTheLineTests(SynchronousTestCase):
         fourth.line.run()
         self.assertEqual(len(fourth.take()), 2)
 
+    def test_place_of_one_of_many_that_go(self) -> None:
+        """When many that wait for places go at once with one that has a place, nobody leases mail
+        for them."""
+        for go in ("reset", "abort"):
+            relay = MemoryRelay(streams=1)
+            anna = relay.register("anna")
+            relay.send(anna, anna, b"x" * 200_000)
+            clients = [relay.dial(from_server=Faults(window=1000)) for _ in range(5)]
+            clients[0].line.server.held = True
+            for client in clients:
+                client.send(v2.Request(anna, v2.FetchMessages()).encode())
+            with mock.patch.object(
+                MemoryStore, "lease", autospec=True, side_effect=MemoryStore.lease
+            ) as lease:
+                for client in clients[:4]:
+                    if go == "reset":
+                        client.line.reset()
+                    else:
+                        client.line.server.protocol.abort()
+                for client in clients:
+                    client.line.run()
+            self.assertEqual(lease.call_count, 1)
+            self.assertEqual(len(clients[4].take()), 2)
+
+    def test_many_messages_in_many_answers(self) -> None:
+        """When answers hold as many messages together as they may, the next ones hold few each; what
+        has ended counts no more."""
+        relay = MemoryRelay(leased_messages=500)
+        anna = relay.register("anna")
+        relay.store.put([Envelope(anna, anna, 3, b"x")] * 600)
+        clients = [relay.dial(from_server=Faults(window=100)) for _ in range(3)]
+        fetch = v2.Request(anna, v2.FetchMessages()).encode()
+        for client, leased in zip(clients, (500, 756, 1012), strict=True):
+            client.line.server.held = True
+            client.send(fetch)
+            self.assertEqual(relay.limits.leased, leased)
+        clients[0].line.reset()
+        self.assertEqual(relay.limits.leased, 512)
+        for client in clients[1:]:
+            client.line.server.held = False
+            client.line.run()
+            self.assertEqual(len(client.take()), 257)
+            client.ask(v2.ListClients(), anna)
+        self.assertEqual(relay.limits.leased, 0)
+        self.assertEqual(len(clients[1].ask(v2.FetchMessages(), anna)), 345)
+
     def test_who_does_not_read_makes_way(self) -> None:
         """Who stands still on a place that others wait for loses it within seconds, and no mail."""
         relay = MemoryRelay(streams=1)
@@ -959,6 +1042,7 @@ class DeadlineTests(SynchronousTestCase):
         self.client.line.reset()
         limits = self.relay.limits
         self.assertEqual((limits.connections, limits.input_bytes, limits.output_bytes), (0, 0, 0))
+        self.assertEqual(limits.requests, 0)
 
 
 class GarbageTests(SynchronousTestCase):

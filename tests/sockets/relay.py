@@ -35,6 +35,7 @@ class RelayTestCase(TestCase):
     """Tests with a relay.
 
     :ivar limits: what the connections of the last relay use.
+    :ivar service: the last relay.
     """
 
     timeout = 60
@@ -47,7 +48,7 @@ class RelayTestCase(TestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         self.limits = Limits(LimitSettings(**settings))
-        service = RelayService(
+        self.service = service = RelayService(
             [Door("a free port", endpoint)],
             SqliteStore(folder / "defensive.db", reactor, now=time.time),
             reactor,

@@ -155,6 +155,21 @@ class ParserTests(SynchronousTestCase):
             error = self.assertRaises(RemoteProtocolError, parser.next_event)
             self.assertTrue(error.fatal)
 
+    def test_trim(self):
+        """Whoever asks for no more events for now holds at most twice of what is left, and nothing
+        if nothing is; what is left is decoded later."""
+        for left in range(10):
+            parser = Parser(ToyCodec())
+            parser.receive_data(b"w1a" * 10)
+            for _ in range(10 - left):
+                self.assertEqual(parser.next_event(), b"a")
+            self.assertEqual((parser.buffered, parser.held), (3 * left, 30))
+            parser.trim()
+            self.assertEqual((parser.buffered, parser.received), (3 * left, 30))
+            self.assertLessEqual(parser.held, 6 * left)
+            self.assertEqual([parser.next_event() for _ in range(left)], [b"a"] * left)
+            self.assertIs(parser.next_event(), NEED_DATA)
+
     def test_a_decoder_that_refuses(self):
         """A decoder that refuses its payload leaves what follows to be decoded and stored."""
 

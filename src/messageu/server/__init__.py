@@ -29,17 +29,17 @@ from ._service import Door, Expiry, RelayService, StartFailed
 from ._settings import LIMITS, BadLimit, LimitSettings, read_limits
 
 __all__ = [
+    "LIMITS",
     "LINE_LIMIT",
     "Advance",
     "Answer",
     "BackupRequest",
+    "BadLimit",
     "ControlError",
     "ControlFactory",
     "ControlSocket",
     "ControlUnusable",
     "Done",
-    "LIMITS",
-    "BadLimit",
     "Door",
     "Expiry",
     "Failed",
@@ -56,6 +56,6 @@ __all__ = [
     "control_path",
     "decode_answer",
     "encode_request",
-    "socket_address",
     "read_limits",
+    "socket_address",
 ]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from messageu.model import MESSAGE_ID_LIMIT
 from messageu.store import Directory, IMailboxStore, Lease, Page, Piece, Position
@@ -92,11 +91,15 @@ class DirectoryStream(Stream):
 class MailStream(Stream):
     """2104 (docs/protocol/v2.md), in pieces of at most ``chunk`` bytes and one message's head.
 
-    :param complain: is called when the lease could not be ended.
+    :param end: is called with what fires when the store has ended the lease, or could not.
     """
 
     def __init__(
-        self, store: IMailboxStore, lease: Lease, chunk: int, complain: Callable[[Failure], None]
+        self,
+        store: IMailboxStore,
+        lease: Lease,
+        chunk: int,
+        end: Callable[[Deferred[None]], None],
     ) -> None:
         self._store = store
         self._lease = lease
@@ -105,12 +108,6 @@ class MailStream(Stream):
         self._next: Position | None = lease.first.next
         self._left = v2.WAITING_HEAD_SIZE * lease.count + lease.size
         self._header = v2.waiting_messages_header(self._left)
-
-        def end(ended: Deferred[None]) -> None:
-            # Mail whose lease could not be ended waits on: it comes twice, which is better than
-            # never.
-            ended.addErrback(complain)
-
         self.delivery = Delivery(
             settle=lambda: end(store.settle(lease)),
             give_back=lambda: end(store.release(lease)),

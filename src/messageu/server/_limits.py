@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
-from ._settings import LimitSettings
+from ._settings import LEAST_LEASE, LimitSettings
 
 CROWDED: Final = 0.8
 """The part of all connections above which the address that holds most is refused more."""
@@ -119,6 +119,9 @@ class Limits:
     :ivar hits: how often each limit was met, by its name.
     :ivar on_hit: is called with the name of a limit and the address that has met it.
     :ivar connections: how many connections there are, of ``connection_limit`` at the most.
+    :ivar requests: how many requests are not answered yet; whose connection is gone is counted
+        until the store has done with it.
+    :ivar leased: messages of answers in progress, until the store has ended their leases.
     """
 
     def __init__(self, settings: LimitSettings | None = None) -> None:
@@ -126,6 +129,8 @@ class Limits:
         self.hits: Counter[str] = Counter()
         self.on_hit: Callable[[str, str], object] = lambda _limit, _address: None
         self.connections = 0
+        self.requests = 0
+        self.leased = 0
         self.connection_limit = self.settings.connections
         self._addresses: Counter[str] = Counter()
         self._input: Pool[Evictable] = Pool(self.settings.input_bytes)
@@ -233,6 +238,11 @@ class Limits:
             self.hit("crowded_deadline", holder.address)
             holder.abort()
         self._output.time = now
+
+    def lease_room(self) -> int:
+        """How many messages one more answer may hold."""
+        left = self.settings.leased_messages - self.leased
+        return min(self.settings.answer_messages, max(left, LEAST_LEASE))
 
     def may_register(self, address: str, now: float) -> bool:
         """Whether this address may register one more client now."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -68,15 +70,28 @@ class Postmaster:
 
     async def fetch(self, requester: ClientId) -> v2.Response | Stream:
         """604: what waits, as much as one answer may hold. It stays until its delivery settles."""
-        settings = self.limits.settings
-        lease = await self.store.lease(
-            requester,
-            settings.answer_messages,
-            settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE,
-            settings.chunk,
-        )
+        settings, limits, room = self.limits.settings, self.limits, self.limits.lease_room()
+        limits.leased += room
+        try:
+            lease = await self.store.lease(
+                requester,
+                room,
+                settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE,
+                settings.chunk,
+            )
+        finally:
+            limits.leased -= room
         if isinstance(lease, Refusal):
             return _REFUSED
         if not lease.count:
             return _NOTHING_WAITS
-        return MailStream(self.store, lease, settings.chunk, self.complain)
+        limits.leased += lease.count
+        return MailStream(self.store, lease, settings.chunk, partial(self._end_lease, lease.count))
+
+    def _end_lease(self, count: int, ended: Deferred[None]) -> None:
+        # Mail whose lease could not be ended waits on: it comes twice, which is better than never.
+        ended.addErrback(self.complain)
+        ended.addCallback(lambda _: self._forget_lease(count))
+
+    def _forget_lease(self, count: int) -> None:
+        self.limits.leased -= count

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from attrs import define
+
+
+class Tally(Protocol):
+    """Counts the requests of all connections that are not answered yet."""
+
+    requests: int
 
 
 @define(eq=False)
@@ -17,13 +25,15 @@ class Place:
 class AnswerRow:
     """The requests of one connection that are not answered yet, oldest first.
 
+    :param tally: counts them, too.
     :ivar waiting: how many they are.
     :ivar held: bytes that they hold.
     """
 
-    __slots__ = ("_places", "held", "waiting")
+    __slots__ = ("_places", "_tally", "held", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self._places: list[Place] = []  # smaller than a deque, and never long
         self.waiting = 0
         self.held = 0
@@ -38,6 +48,7 @@ class AnswerRow:
         place = Place(size, count)
         self._places.append(place)
         self.waiting += count
+        self._tally.requests += count
         self.held += size
         return place
 
@@ -48,6 +59,8 @@ class AnswerRow:
         places = self._places
         ready: list[bytes] = []
         while places and (first := places[0].answer) is not None:
-            self.waiting -= places.pop(0).count
+            count = places.pop(0).count
+            self.waiting -= count
+            self._tally.requests -= count
             ready.append(first)
         return ready[0] if len(ready) == 1 else b"".join(ready)

@@ -108,7 +108,7 @@ class Session:
         # Requests that are to be answered, with the barrier among them: it waits until it is the
         # first, then for a turn among the streams of the relay, then for its answer, then until
         # that has left.
-        self._row = AnswerRow()
+        self._row = AnswerRow(exchange.limits)
         self._barrier: _Barrier | None = None
         self._turn: Deferred[DeferredSemaphore] | None = None
         self._delivery: Delivery | None = None
@@ -154,7 +154,9 @@ class Session:
             self._delivery.broken()
         if self._next_look is not None:
             self._next_look.cancel()
-        self._barrier = None
+        if self._barrier is not None:  # nobody will answer it
+            self._row.fill(self._barrier.place, b"")
+            self._barrier = None
         self._leave_turn()
         self._outlet.lose()
         self._account()
@@ -207,22 +209,30 @@ class Session:
     # Requests.
 
     @property
-    def _may_decode(self) -> bool:
-        return (
-            self._takes_requests
-            and self._barrier is None
-            and self._row.waiting < self._settings.read_ahead
-            and self._outlet.unsent <= self._settings.connection_output
-        )
+    def _room(self) -> int:
+        """How many requests may be decoded now."""
+        if (
+            not self._takes_requests
+            or self._barrier is not None
+            or self._outlet.unsent > self._settings.connection_output
+        ):
+            return 0
+        waiting = self._row.waiting
+        room = self._settings.read_ahead - waiting
+        left = self._settings.requests - self._exchange.limits.requests
+        # Whoever has none in progress may have one: nothing would wake him.
+        return room if room < left else left if waiting else max(1, left)
 
     def _go_on(self) -> None:
         """Take every request that may be taken, then see what that has led to."""
         if self._decoding:  # an answer was there at once; the loop below goes on by itself
             return
         self._decoding = True
-        while self._may_decode and self._take_next():
+        while (room := self._room) > 0 and self._take_next(room):
             pass
         self._decoding = False
+        if room <= 0:
+            self._parser.trim()
         self._account()
         if self._parser.buffered or not self._reading:
             self._steer_reading()
@@ -230,15 +240,15 @@ class Session:
             self._see_whether_done()
 
     def _see_whether_done(self) -> None:
-        if self._row.waiting or (self._state == "half closed" and not self._may_decode):
+        if self._row.waiting or (self._state == "half closed" and self._room <= 0):
             return
         if self._delivery is not None and self._delivery.state == "draining":
             self._change(self._lifecycle.answer_all_unproven)
         else:
             self._change(self._lifecycle.answer_all)
 
-    def _take_next(self) -> bool:
-        sends = self._parser.next_run(self._settings.read_ahead - self._row.waiting)
+    def _take_next(self, room: int) -> bool:
+        sends = self._parser.next_run(room)
         if sends:
             self._hear()
             self._take_sends(sends)
@@ -309,10 +319,17 @@ class Session:
 
     def _leave_turn(self) -> None:
         turn, self._turn = self._turn, None
-        if turn is not None and turn.called:
-            self._exchange.streams.release()
-        elif turn is not None:
+        streams = self._exchange.streams
+        if turn is None:
+            return
+        if not turn.called:
             turn.cancel()
+        elif streams.waiting:
+            # When many go at once, those that wait are given up before one of them has the place:
+            # he would lease mail for nobody.
+            self._exchange.clock.callLater(0, streams.release)
+        else:
+            streams.release()
 
     # Answers.
 
@@ -369,17 +386,17 @@ class Session:
 
     def _account(self) -> None:
         incomplete = self._parser.mid_frame
-        if not incomplete or not self._may_decode:
+        if not incomplete or self._room <= 0:
             self._frame_since = None
         elif self._frame_since is None:
             self._frame_since = self._exchange.clock.seconds()
-        held = self._parser.buffered + self._row.held
+        held = self._parser.held + self._row.held
         if held > self._settings.unreserved or self._holds_input:
             self._holds_input = held > self._settings.unreserved
             self._exchange.limits.hold_input(self, held, incomplete=incomplete)
 
     def _steer_reading(self) -> None:
-        wanted = self._state != "open" or self._may_decode or not self._parser.buffered
+        wanted = self._state != "open" or self._room > 0 or not self._parser.buffered
         if wanted == self._reading or self._input_ended or self._state == "closed":
             return
         self._reading = wanted
@@ -404,6 +421,8 @@ class Session:
             self._takes_requests = state in TAKES_REQUESTS
             self._state_since = self._exchange.clock.seconds()
             self._steer_reading()
+            if state == "closed":
+                self._leave_turn()
         action, self._plan.action = self._plan.action, None
         if action is not None:
             _ACTIONS[action](self)

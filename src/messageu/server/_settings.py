@@ -21,6 +21,9 @@ DAY: Final = 86_400.0
 READ_WITH: Final = 128 * KIB
 """Bytes that may be read together with the end of a large frame, and its head."""
 
+LEAST_LEASE: Final = 256
+"""Messages that an answer may hold however many the others hold."""
+
 
 class BadLimit(Exception):
     """Limits cannot be set so; the text says why in one line."""
@@ -173,6 +176,12 @@ class LimitSettings:
         (1, 4_096),
         "requests of one connection in progress",
     )
+    requests: int = _limit(
+        32_768,
+        COUNT,
+        (1, 10_000_000),
+        "requests of all connections in progress, above which each has only one",
+    )
     answer_bytes: int = _limit(
         32 * MIB,
         BYTES,
@@ -184,6 +193,12 @@ class LimitSettings:
         COUNT,
         (1, 65_536),
         "the same, in messages",
+    )
+    leased_messages: int = _limit(
+        131_072,
+        COUNT,
+        (1, 10_000_000),
+        f"messages of all such answers in progress, above which one holds {LEAST_LEASE} at most",
     )
     discarded_bytes: int = _limit(
         64 * MIB,

@@ -4,6 +4,7 @@ Its contract:
 
 - ``receive_data`` only stores; ``next_event`` decodes at most one event, or raises, or answers
   NEED_DATA. Call it until it does: then at most the rest of one header or of one payload waits.
+  Whoever stops before calls ``trim``, or a segment stays as long as a byte of it is not decoded.
 - ``next_run`` is a short cut: it takes frames of the codec's most frequent kind together, where
   ``next_event`` would have given them one by one. It never raises, and may always take none.
 - Any split of any bytes gives the same events and the same errors as the whole.
@@ -63,6 +64,11 @@ class Parser(Generic[Event]):
     def buffered(self) -> int:
         """Bytes that are stored and not yet decoded."""
         return len(self._stored) - self._start
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that are taken by what is stored, and by what was decoded beside it."""
+        return len(self._stored)
 
     @property
     def received(self) -> int:
@@ -137,6 +143,12 @@ class Parser(Generic[Event]):
             self._passed += run.end
             self._stored, self._start = b"", 0
         return run.items
+
+    def trim(self) -> None:
+        """Nothing is asked for now: hold at most twice as much as is still to be decoded."""
+        # To copy what is left each time would cost its square, when little is asked for at a time.
+        if self._start * 2 >= len(self._stored):
+            self._compact()
 
     @property
     def _between_frames(self) -> bool:
