@@ -155,6 +155,26 @@ class ConnectionLimitTests(SynchronousTestCase):
         self.assertEqual((limits.admit("a"), limits.admit("b")), (True, False))
 
 
+class ReadSizeTests(SynchronousTestCase):
+    """How much is read at once."""
+
+    def test_share(self) -> None:
+        """As much as is usual of few connections, and of many so much that all may have it; never
+        too little to go on."""
+        limits = Limits(LimitSettings(input_bytes=1 << 20, connections=10_000))
+        sizes = {}
+        for number in range(1000):
+            limits.admit(f"192.0.2.{number}")
+            sizes[number + 1] = limits.read_size
+        self.assertEqual(
+            [sizes[n] for n in (1, 16, 17, 32, 33)], [65536, 65536, 32768, 32768, 16384]
+        )
+        self.assertEqual(sizes[1000], 4096)
+        for number in range(1000):
+            limits.leave(f"192.0.2.{number}")
+        self.assertEqual(limits.read_size, 65536)
+
+
 class RateTests(SynchronousTestCase):
     """How often an address may register."""
 

@@ -1030,6 +1030,22 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(client.ask(body), ERROR)
         self.assertIsInstance(relay.dial(host="198.51.100.7").ask(body)[0], v2.Registered)
 
+    def test_many_that_send_at_once(self) -> None:
+        """Of many connections less is read at once: nobody is given up for what all have sent."""
+        relay = MemoryRelay(input_bytes=1_000_000, streams=1)
+        anna = relay.register("anna")
+        relay.send(anna, anna, b"x" * 200_000)
+        fetch = v2.Request(anna, v2.FetchMessages()).encode()
+        clients = [relay.dial(from_server=Faults(window=1000)) for _ in range(100)]
+        clients[0].line.server.held = True
+        clients[0].send(fetch)
+        clients[0].wait(2)
+        more = v2.Request(anna, v2.ListClients()).encode() * 2_000
+        for client in clients:
+            client.send(fetch + more)
+        self.assertEqual(relay.limits.hits["input_bytes"], 0)
+        self.assertGreater(relay.limits.input_bytes, 500_000)
+
     def test_everything_is_given_back(self) -> None:
         """When all connections are gone, in whatever way, every counter is at zero."""
         for piece in (header(603, 10_000) + b"x" * 5_000, header(601, 1), b"x", b""):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from messageu.model import MESSAGE_ID_LIMIT
@@ -102,10 +102,11 @@ class MailStream(Stream):
         end: Callable[[Deferred[None]], None],
     ) -> None:
         self._store = store
-        self._lease = lease
         self._chunk = chunk
         self._first: Page | None = lease.first
         self._next: Position | None = lease.first.next
+        # The first page goes first, and should not stay as long as the lease.
+        self._lease = lease = evolve(lease, first=Page((), None))
         self._left = v2.WAITING_HEAD_SIZE * lease.count + lease.size
         self._header = v2.waiting_messages_header(self._left)
         self.delivery = Delivery(

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     ITransport,
 )
+from zope.interface import Attribute
 
 from messageu.wire import v2
 
@@ -26,6 +27,8 @@ from ._recent import Recent
 
 class IRelayTransport(ITCPTransport, IPushProducer, IConsumer):
     """What a connection needs of its transport."""
+
+    bufferSize = Attribute("Bytes that are read at once.")  # noqa: N815 - Twisted's name
 
 
 @frozen

@@ -99,10 +99,10 @@ class RelayFactory(ServerFactory):
         self.exchange.notices.note(who, f"has met a limit: {limit}")
 
     def check_deadlines(self) -> None:
-        """Close what is overdue."""
-        now = self._clock.seconds()
+        """Close what is overdue, and read less at once where there are many."""
+        now, read_size = self._clock.seconds(), self._limits.read_size
         for connection in tuple(self._connections):
-            connection.check_deadlines(now)
+            connection.check(now, read_size)
         self._limits.check_crowded(now, len(self.exchange.streams.waiting))
 
     def drain(self) -> Deferred[None]:

@@ -18,6 +18,10 @@ TRACKED_ADDRESSES: Final = 10_000
 """Addresses whose registrations are counted; beyond them the longest quiet one is forgotten."""
 
 
+READ_SIZES: Final = (4_096, 65_536)
+"""Bytes that are read from a connection at once, at the least and at the most."""
+
+
 class Evictable(Protocol):
     """A connection that can be told to give back what it holds.
 
@@ -153,6 +157,16 @@ class Limits:
         """Somebody from this address has met a limit: count it, and say so."""
         self.hits[limit] += 1
         self.on_hit(limit, address)
+
+    @property
+    def read_size(self) -> int:
+        """Bytes to read from a connection at once, so that as much from each is not too much.
+
+        A power of two: it seldom changes.
+        """
+        share = self.settings.input_bytes // max(1, self.connections)
+        least, most = READ_SIZES
+        return max(least, min(most, 1 << (share.bit_length() - 1)))
 
     def lower_connections(self, limit: int) -> None:
         """There can be no more connections than this, whatever the settings say."""

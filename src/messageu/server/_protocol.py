@@ -94,8 +94,11 @@ class RelayProtocol(Protocol):
         else:
             self._session.abort()
 
-    def check_deadlines(self, now: float) -> None:
-        """Close or abort what takes too long. The factory calls this at regular times."""
+    def check(self, now: float, read_size: int) -> None:
+        """Close or abort what takes too long, and read so much at once. The factory calls this at
+        regular times."""
+        if self.transport.bufferSize != read_size:
+            self.transport.bufferSize = read_size
         if self._session is not None:
             self._session.check_deadlines(now)
         elif now - self._since > self._exchange.limits.settings.idle_deadline:

@@ -177,7 +177,7 @@ class LimitSettings:
         "requests of one connection in progress",
     )
     requests: int = _limit(
-        32_768,
+        16_384,
         COUNT,
         (1, 10_000_000),
         "requests of all connections in progress, above which each has only one",

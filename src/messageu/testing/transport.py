@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 RECEIVE_SIZE: Final = 64 * 1024
-"""Bytes that an end reads at once, as Twisted's TCP does."""
+"""Bytes that an end reads at once unless told otherwise, as Twisted's TCP does."""
 
 STEP_LIMIT: Final = 1_000_000
 """Steps after which a line that never comes to rest is a failure."""
@@ -53,6 +53,7 @@ class Faults:
 class LineEnd:
     """One end of a line: the transport of ``protocol``, and the probe of it.
 
+    :ivar bufferSize: bytes that are read at once.
     :ivar held: while it is true, nothing that this end sends arrives.
     :ivar closed: its protocol has been told that the connection is lost.
     """
@@ -60,6 +61,7 @@ class LineEnd:
     def __init__(self, protocol: IProtocol, address: IPv4Address, faults: Faults) -> None:
         self.protocol = protocol
         self.faults = faults
+        self.bufferSize = RECEIVE_SIZE
         self.held = False
         self.closed = False
         self.other: LineEnd
@@ -281,7 +283,7 @@ class LineEnd:
         if self.closed or self._aborting or not self._reading or self._input_told:
             return False
         if self._inbox:
-            data = bytes(self._inbox[:RECEIVE_SIZE])
+            data = bytes(self._inbox[: self.bufferSize])
             del self._inbox[: len(data)]
             self.protocol.dataReceived(data)
             return True
