@@ -123,6 +123,31 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual((self.limits.input_bytes, self.limits.output_bytes), (0, 0))
 
 
+class LeaseTests(SynchronousTestCase):
+    """Messages on their way to those who have not said that they have them."""
+
+    def test_room(self) -> None:
+        """An answer may have as many as are left, a few when none are left, and a brief one never
+        more than these."""
+        limits = Limits(LimitSettings(leased_messages=10_000, answer_messages=8_000))
+        self.assertEqual(limits.lease_room(brief=False), 8_000)
+        self.assertEqual(limits.lease_room(brief=True), 256)
+        for leased, room in ((5_000, 5_000), (9_900, 256), (20_000, 256)):
+            limits.leased = leased
+            self.assertEqual(limits.lease_room(brief=False), room)
+
+    def test_oldest_goes(self) -> None:
+        """When twice as many are on their way, who has had some for longest is aborted."""
+        limits = Limits(LimitSettings(leased_messages=500))
+        first, second = (Holder(limits) for _ in range(2))
+        limits.keep_leased(first, 600)
+        limits.keep_leased(second, 400)
+        self.assertEqual((first.told, second.told), ([], []))
+        limits.keep_leased(second, 401)
+        self.assertEqual((first.told, second.told), (["abort"], []))
+        self.assertEqual(limits.hits["leased_messages"], 1)
+
+
 class ConnectionLimitTests(SynchronousTestCase):
     """Who may come in."""
 

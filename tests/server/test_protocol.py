@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
 from messageu.model import NOBODY, ClientId, Envelope, ListedClient, UserName
+from messageu.server._factory import DEADLINE_STEP
 from messageu.server._probe import BlindProbe
 from messageu.store import (
     Directory,
@@ -207,6 +208,25 @@ class OrderTests(SynchronousTestCase):
         client = self.relay.dial()
         client.send(self.requests())
         self.check(client.take())
+
+    def test_registrations_one_by_one(self) -> None:
+        """A connection that asks for many registrations at once has one in progress, so that whoever
+        asks for something else need not wait for all of them."""
+        asked: list[Deferred[ClientId]] = []
+
+        def later(*_: object) -> Deferred[ClientId]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.patch(MemoryStore, "register", later)
+        client = self.relay.dial()
+        names = (b"carl", b"dora", b"emil")
+        client.send(*(v2.Request(NOBODY, v2.Register(UserName(n), KEY)).encode() for n in names))
+        for number in range(len(names)):
+            self.assertEqual(len(asked), number + 1)
+            asked[number].callback(self.anna)
+            client.line.run()
+        self.assertEqual(client.take(), [v2.Registered(self.anna)] * len(names))
 
     def test_byte_by_byte(self) -> None:
         """Bytes that arrive one at a time make the same requests."""
@@ -879,6 +899,37 @@ class DeliveryOnTheLineTests(SynchronousTestCase):
         self.patch(MemoryStore, "lease", lease)
         self.assert_waits()
 
+    def test_gone_while_the_store_works(self) -> None:
+        """Those who ask and are gone, again and again, leave no more work in the store than there
+        are places, so that whoever stays is answered next."""
+        relay = MemoryRelay(streams=2)
+        anna = relay.register("anna")
+        relay.send(anna, anna)
+        lease = MemoryStore.lease
+        asked: list[Deferred[Lease]] = []
+
+        def later(store: MemoryStore, *arguments: object) -> Deferred[Lease]:
+            asked.append(Deferred())
+            asked[-1].addCallback(lambda _: lease(store, *arguments))
+            return asked[-1]
+
+        self.patch(MemoryStore, "lease", later)
+        for _ in range(20):
+            gone = relay.dial()
+            gone.send(v2.Request(anna, v2.FetchMessages()).encode())
+            gone.line.reset()
+        stays = relay.dial()
+        stays.send(v2.Request(anna, v2.FetchMessages()).encode())
+        self.assertEqual(len(asked), 4)  # two for long answers, and two for brief ones
+        asked[0].callback(None)
+        stays.line.run()
+        self.assertEqual(len(asked), 5)
+        for each in asked[1:]:
+            each.callback(None)
+        stays.line.run()
+        self.assertEqual(len(stays.take()), 2)
+        self.assertEqual(relay.limits.leased, 1)
+
     def test_no_place(self) -> None:
         """When as many answers stream as may, the next waits for a place; who goes gives up his."""
         relay = MemoryRelay(streams=1)
@@ -944,6 +995,74 @@ class DeliveryOnTheLineTests(SynchronousTestCase):
         self.assertEqual(relay.limits.leased, 0)
         self.assertEqual(len(clients[1].ask(v2.FetchMessages(), anna)), 345)
 
+    def test_brief_answers_need_no_place(self) -> None:
+        """While large answers have taken all places, whoever has little mail gets it, whoever has
+        much gets some of it, and short lists are answered, too."""
+        relay = MemoryRelay(streams=1)
+        anna, bern = relay.register("anna"), relay.register("bern")
+        relay.send(anna, anna, b"x" * 200_000)
+        contents = [b"a" * 20_000, b"b" * 10_000, b"c" * 20_000]
+        for content in contents:
+            relay.send(anna, bern, content)
+        stuck = relay.dial(from_server=Faults(window=1000))
+        stuck.line.server.held = True
+        stuck.send(v2.Request(anna, v2.FetchMessages()).encode())
+        client = relay.dial()
+        fetched = []
+        while len(received := client.ask(v2.FetchMessages(), bern)) > 1:
+            fetched.append([message.content for message in received[:-1]])
+        self.assertEqual(fetched, [contents[:2], contents[2:]])
+        self.assertEqual(relay.waiting(bern), [])
+        self.assertEqual(len(client.ask(v2.ListClients(), bern)), 2)
+
+    def test_lost_while_it_tries_a_brief_answer(self) -> None:
+        """A connection that is gone before it is known that its mail is too much for that takes
+        no place, and leaves its mail free."""
+        relay = MemoryRelay(streams=1)
+        anna = relay.register("anna")
+        relay.send(anna, anna, b"x" * 200_000)
+        stuck, gone, waits = (relay.dial(from_server=Faults(window=1000)) for _ in range(3))
+        stuck.line.server.held = True
+        stuck.send(v2.Request(anna, v2.FetchMessages()).encode())
+        lease = MemoryStore.lease
+        asked: list[Deferred[Lease]] = []
+
+        def later(store: MemoryStore, *arguments: object) -> Deferred[Lease]:
+            asked.append(Deferred())
+            asked[-1].addCallback(lambda _: lease(store, *arguments))
+            return asked[-1]
+
+        self.patch(MemoryStore, "lease", later)
+        gone.send(v2.Request(anna, v2.FetchMessages()).encode())
+        gone.line.reset()
+        self.patch(MemoryStore, "lease", lease)
+        asked[0].callback(None)
+        self.assertEqual(len(relay.factory.exchange.streams.waiting), 0)
+        stuck.line.reset()
+        self.assertEqual(len(waits.ask(v2.FetchMessages(), anna)), 2)
+
+    def test_kept_answers_make_way(self) -> None:
+        """Those who have read their mail and never say so are sent away when the relay would have
+        to remember too many messages, the oldest first; their mail waits again."""
+        relay = MemoryRelay(leased_messages=4)
+        anna = relay.register("anna")
+        for number in range(4):
+            relay.send(anna, anna, b"%d" % number)
+        clients = [relay.dial() for _ in range(4)]
+        for client in clients:
+            self.assertEqual(len(client.ask(v2.FetchMessages(), anna)), 5)
+        for client in clients:
+            client.line.run()
+        self.assertEqual(
+            [client.line.server.closed for client in clients], [True, True, False, False]
+        )
+        self.assertEqual(relay.limits.hits["leased_messages"], 2)
+        self.assertEqual(len(relay.waiting(anna)), 4)
+        clients[2].ask(v2.FetchMessages(), anna)
+        clients[3].line.reset()
+        self.assertEqual(relay.waiting(anna), [])
+        self.assertEqual(relay.limits.leased, 0)
+
     def test_who_does_not_read_makes_way(self) -> None:
         """Who stands still on a place that others wait for loses it within seconds, and no mail."""
         relay = MemoryRelay(streams=1)
@@ -994,6 +1113,20 @@ class DeadlineTests(SynchronousTestCase):
         self.client.wait(12)
         self.assertTrue(self.client.line.server.closed)
         self.assertEqual(self.relay.limits.hits["frame_deadline"], 1)
+
+    def test_many_at_once(self) -> None:
+        """When very many are overdue at once, others are served between them."""
+        self.client.line.reset()
+        clients = [self.relay.dial() for _ in range(3 * DEADLINE_STEP)]
+        for client in clients:
+            client.send(header(603, 100)[:12])
+        self.relay.clock.advance(60)
+        hits = self.relay.limits.hits
+        seen: list[int] = []
+        self.relay.clock.callLater(1, lambda: seen.append(hits["frame_deadline"]))
+        self.relay.clock.advance(1)
+        self.assertEqual(seen, [DEADLINE_STEP])
+        self.assertEqual(hits["frame_deadline"], len(clients))
 
     def test_each_frame_has_its_own_minute(self) -> None:
         """The deadline is that of one frame, not of a connection."""

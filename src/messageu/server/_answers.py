@@ -39,10 +39,15 @@ class Encoded:
 class Stream(ABC):
     """An answer in pieces.
 
+    :ivar brief: whether the first piece is all of it.
     :ivar delivery: what is to be told how the answer fares, if that matters.
+    :ivar messages: how many messages it has leased; ``ended`` is called when their lease ends.
     """
 
+    brief: bool
     delivery: Delivery | None = None
+    messages: int = 0
+    ended: Callable[[], object] | None = None
 
     @property
     @abstractmethod
@@ -67,6 +72,7 @@ class DirectoryStream(Stream):
         self._page = max(1, chunk // v2.LISTED_CLIENT_SIZE)
         self._next: int | None = 0
         self._left = directory.count
+        self.brief = directory.count <= self._page
         self._header: bytes = v2.clients_list_header(directory.count)
 
     @property
@@ -103,6 +109,8 @@ class MailStream(Stream):
     ) -> None:
         self._store = store
         self._chunk = chunk
+        self.brief = lease.first.next is None
+        self.messages = lease.count
         self._first: Page | None = lease.first
         self._next: Position | None = lease.first.next
         # The first page goes first, and should not stay as long as the lease.
@@ -110,9 +118,15 @@ class MailStream(Stream):
         self._left = v2.WAITING_HEAD_SIZE * lease.count + lease.size
         self._header = v2.waiting_messages_header(self._left)
         self.delivery = Delivery(
-            settle=lambda: end(store.settle(lease)),
-            give_back=lambda: end(store.release(lease)),
+            settle=lambda: end(self._end(store.settle)),
+            give_back=lambda: end(self._end(store.release)),
         )
+
+    def _end(self, how: Callable[[Lease], Deferred[None]]) -> Deferred[None]:
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended()
+        return how(self._lease)
 
     @property
     def exhausted(self) -> bool:

@@ -36,6 +36,8 @@ class Exchange:
     """What all connections of one relay share.
 
     :ivar streams: places for answers in pieces; who finds none waits for one.
+    :ivar briefs: places for brief answers that are being looked for when there is none of those;
+        nobody waits for one.
     :ivar peer_name: what a peer is called in the log, by its address.
     :ivar notices: logs what peers do.
     :ivar recent: the connections that were busy last.
@@ -46,6 +48,7 @@ class Exchange:
     clock: IReactorTime
     codec: v2.RequestCodec
     streams: DeferredSemaphore
+    briefs: DeferredSemaphore
     peer_name: Callable[[str], str]
     notices: Notices
     recent: Recent[Any]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from hashlib import blake2b
 from secrets import token_bytes
 from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 
@@ -24,6 +25,9 @@ from ._recent import RECENT_SESSIONS, Recent
 
 DEADLINE_INTERVAL: Final = 1.0
 """Seconds between two looks at the deadlines of all connections."""
+
+DEADLINE_STEP: Final = 64
+"""Connections that are looked at in one turn of the reactor. All may be overdue at once."""
 
 
 class Pseudonyms:
@@ -67,12 +71,14 @@ class RelayFactory(ServerFactory):
             clock=clock,
             codec=v2.RequestCodec(limits.settings.content),
             streams=DeferredSemaphore(limits.settings.streams),
+            briefs=DeferredSemaphore(limits.settings.streams),
             peer_name=Pseudonyms(),
             notices=notices,
             recent=Recent(RECENT_SESSIONS, RelayProtocol.sleep),
         )
         self._deadlines = LoopingCall(self.check_deadlines)
         self._deadlines.clock = clock
+        self._checking: IDelayedCall | None = None
 
     def doStart(self) -> None:
         """Begin to look after deadlines, with the first port."""
@@ -99,11 +105,22 @@ class RelayFactory(ServerFactory):
         self.exchange.notices.note(who, f"has met a limit: {limit}")
 
     def check_deadlines(self) -> None:
-        """Close what is overdue, and read less at once where there are many."""
-        now, read_size = self._clock.seconds(), self._limits.read_size
-        for connection in tuple(self._connections):
-            connection.check(now, read_size)
+        """Close what is overdue, and read less at once where there are many: a few connections at a
+        time, so that others are served between."""
+        now = self._clock.seconds()
         self._limits.check_crowded(now, len(self.exchange.streams.waiting))
+        if self._checking is None:
+            self._check_some(deque(self._connections), now)
+
+    def _check_some(self, connections: deque[RelayProtocol], now: float) -> None:
+        read_size = self._limits.read_size
+        for _ in range(min(DEADLINE_STEP, len(connections))):
+            connection = connections.popleft()
+            if connection in self._connections:
+                connection.check(now, read_size)
+        self._checking = (
+            self._clock.callLater(0, self._check_some, connections, now) if connections else None
+        )
 
     def drain(self) -> Deferred[None]:
         """Let every connection finish what it is answering, for at most the grace period.
@@ -121,6 +138,9 @@ class RelayFactory(ServerFactory):
                 grace.cancel()
             if self._deadlines.running:
                 self._deadlines.stop()
+            if self._checking is not None:
+                self._checking.cancel()
+                self._checking = None
             return result
 
         return all_gone.addBoth(end)

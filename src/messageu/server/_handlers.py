@@ -18,6 +18,7 @@ from ._answers import Encoded, Stream
 from ._postmaster import Postmaster
 
 Answer: TypeAlias = v2.Response | Encoded | Stream
+Asker: TypeAlias = Callable[[Postmaster, v2.Request, str], Deferred[Answer]]
 
 
 @frozen
@@ -25,17 +26,26 @@ class Handler:
     """How a request is answered.
 
     :ivar answer: asks the postmaster, given the request and the address that it came from.
-    :ivar barrier: it begins when everything before it on its connection is answered, and what
-        comes after it waits until its own answer has left. Its answer may be a stream.
+    :ivar brief: it is a barrier: it begins when everything before it on its connection is answered,
+        and what comes after it waits until its own answer has left, which may be a stream. This
+        asks for an answer that may be shorter, while there is no place for a long one.
+    :ivar alone: nothing that comes after it on its connection is looked at before it is answered:
+        it costs much, and nobody needs many of them.
     """
 
-    answer: Callable[[Postmaster, v2.Request, str], Deferred[Answer]]
-    barrier: bool = False
+    answer: Asker
+    brief: Asker | None = None
+    alone: bool = False
+
+    @property
+    def barrier(self) -> bool:
+        """Whether it is one."""
+        return self.brief is not None
 
 
 def _asked(
     function: Callable[[Postmaster, v2.Request, str], Coroutine[Deferred[Any], Any, Answer]],
-) -> Callable[[Postmaster, v2.Request, str], Deferred[Answer]]:
+) -> Asker:
     def answer(postmaster: Postmaster, request: v2.Request, address: str) -> Deferred[Answer]:
         return Deferred.fromCoroutine(function(postmaster, request, address))
 
@@ -68,11 +78,15 @@ async def _fetch_messages(postmaster: Postmaster, request: v2.Request, _: str) -
     return await postmaster.fetch(request.client_id)
 
 
+async def _fetch_some(postmaster: Postmaster, request: v2.Request, _: str) -> Answer:
+    return await postmaster.fetch(request.client_id, brief=True)
+
+
 HANDLERS: Final[dict[type[v2.RequestBody], Handler]] = {
-    v2.Register: Handler(_asked(_register)),
-    v2.ListClients: Handler(_asked(_list_clients), barrier=True),
+    v2.Register: Handler(_asked(_register), alone=True),
+    v2.ListClients: Handler(_asked(_list_clients), brief=_asked(_list_clients)),
     v2.GetPublicKey: Handler(_asked(_get_public_key)),
     v2.SendMessage: Handler(_send_message),
-    v2.FetchMessages: Handler(_asked(_fetch_messages), barrier=True),
+    v2.FetchMessages: Handler(_asked(_fetch_messages), brief=_asked(_fetch_some)),
 }
 """One row for each request."""

@@ -14,6 +14,10 @@ from ._settings import LEAST_LEASE, LimitSettings
 CROWDED: Final = 0.8
 """The part of all connections above which the address that holds most is refused more."""
 
+LEASED_AT_MOST: Final = 2
+"""Times ``leased_messages``, above which an answer is given up: each may have a few messages, and
+there can be very many answers."""
+
 TRACKED_ADDRESSES: Final = 10_000
 """Addresses whose registrations are counted; beyond them the longest quiet one is forgotten."""
 
@@ -139,6 +143,7 @@ class Limits:
         self._addresses: Counter[str] = Counter()
         self._input: Pool[Evictable] = Pool(self.settings.input_bytes)
         self._output: Pool[Evictable] = Pool(self.settings.output_bytes)
+        self._kept: Pool[Evictable] = Pool(LEASED_AT_MOST * self.settings.leased_messages)
         self._incomplete: dict[Evictable, None] = {}
         self._evicting = False
         self._registrations = RateLimiter(self.settings.registrations_a_minute)
@@ -253,10 +258,22 @@ class Limits:
             holder.abort()
         self._output.time = now
 
-    def lease_room(self) -> int:
-        """How many messages one more answer may hold."""
+    def lease_room(self, *, brief: bool) -> int:
+        """How many messages one more answer may hold, which may be a brief one."""
         left = self.settings.leased_messages - self.leased
-        return min(self.settings.answer_messages, max(left, LEAST_LEASE))
+        return min(self.settings.answer_messages, LEAST_LEASE if brief else max(left, LEAST_LEASE))
+
+    def keep_leased(self, holder: Evictable, count: int) -> None:
+        """So many messages are on their way to this connection, and wait again if it breaks.
+
+        When all have too many, the one that has had some for longest is aborted.
+        """
+        self._kept.hold(holder, count)
+        while self._kept.full:
+            oldest = self._kept.first() or holder
+            self._kept.hold(oldest, 0)
+            self.hit("leased_messages", oldest.address)
+            oldest.abort()
 
     def may_register(self, address: str, now: float) -> bool:
         """Whether this address may register one more client now."""

@@ -68,16 +68,18 @@ class Postmaster:
         """
         self.intake.put(envelopes, size, reply)
 
-    async def fetch(self, requester: ClientId) -> v2.Response | Stream:
-        """604: what waits, as much as one answer may hold. It stays until its delivery settles."""
-        settings, limits, room = self.limits.settings, self.limits, self.limits.lease_room()
+    async def fetch(self, requester: ClientId, *, brief: bool = False) -> v2.Response | Stream:
+        """604: what waits, as much as one answer may hold. It stays until its delivery settles.
+
+        :param brief: no more than fits into one piece, unless the first message does not.
+        """
+        settings, limits = self.limits.settings, self.limits
+        room = limits.lease_room(brief=brief)
+        size = settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE
         limits.leased += room
         try:
             lease = await self.store.lease(
-                requester,
-                room,
-                settings.answer_bytes - settings.answer_messages * v2.WAITING_HEAD_SIZE,
-                settings.chunk,
+                requester, room, settings.chunk // 2 if brief else size, settings.chunk
             )
         finally:
             limits.leased -= room

@@ -27,7 +27,7 @@ from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
 from ._answers import Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
-from ._handlers import HANDLERS, Answer, Handler
+from ._handlers import HANDLERS, Answer, Asker, Handler
 from ._intake import REFUSED
 from ._lifecycle import TAKES_REQUESTS, Action, Plan, new_lifecycle
 from ._outlet import Outlet
@@ -66,6 +66,7 @@ class Session:
         "_reading",
         "_rested",
         "_row",
+        "_searching",
         "_settings",
         "_state",
         "_state_since",
@@ -112,6 +113,7 @@ class Session:
         self._barrier: _Barrier | None = None
         self._turn: Deferred[DeferredSemaphore] | None = None
         self._delivery: Delivery | None = None
+        self._searching = False
         self._horizon = 0
         self._next_look: IDelayedCall | None = None
 
@@ -291,33 +293,66 @@ class Session:
 
     def _take(self, request: v2.Request) -> None:
         handler = HANDLERS[type(request.body)]
-        place = self._row.add(_size_of(request))
+        weight = self._settings.read_ahead if handler.alone else 1
+        place = self._row.add(_size_of(request), weight)
         if handler.barrier:
             self._barrier = _Barrier(place, handler, request)
             self._take_turn()
         else:
-            self._begin_answer(handler, request, place)
+            self._expect(self._ask(handler.answer, request), place)
 
     def _take_turn(self) -> None:
         barrier = self._barrier
         if barrier is None or self._turn is not None or self._row.first is not barrier.place:
             return
+        exchange, brief = self._exchange, barrier.handler.brief
+        if exchange.streams.tokens or brief is None or not exchange.briefs.tokens:
+            self._wait_for_turn(barrier)
+        elif not self._searching:
+            # Those who read large answers slowly, or not at all, do not keep the others waiting.
+            exchange.briefs.acquire()
+            self._search(brief, barrier, exchange.briefs.release)
+
+    def _wait_for_turn(self, barrier: _Barrier) -> None:
         self._turn = self._exchange.streams.acquire()
         if not self._turn.called:
             self._hit("streams")
         self._turn.addCallbacks(
-            lambda _: self._begin_answer(barrier.handler, barrier.request, barrier.place),
+            lambda _: self._search(barrier.handler.answer, barrier, self._keep_turn),
             _ignore_cancellation,
         )
 
-    def _begin_answer(self, handler: Handler, request: v2.Request, place: Place) -> None:
+    def _search(self, ask: Asker, barrier: _Barrier, then: Callable[[], None]) -> None:
+        """Let the store look for the answer to a barrier. Its place is kept until it has, even when
+        the connection is gone: or whoever asks and goes, again and again, would leave work in the
+        store without end."""
+        self._searching = True
+
+        def end(result: object) -> object:
+            self._searching = False
+            then()
+            return result
+
+        answer = self._ask(ask, barrier.request)
+        answer.addBoth(end)
+        self._expect(answer, barrier.place)
+
+    def _keep_turn(self) -> None:
+        if self._state == "closed":
+            self._leave_turn()
+
+    def _ask(self, ask: Asker, request: v2.Request) -> Deferred[Answer]:
         try:
-            answer = handler.answer(self._exchange.postmaster, request, self.address)
+            return ask(self._exchange.postmaster, request, self.address)
         except Exception:  # noqa: BLE001 - as those of its Deferred
-            answer = fail()
+            return fail()
+
+    def _expect(self, answer: Deferred[Answer], place: Place) -> None:
         answer.addCallbacks(self._give, self._excuse, callbackArgs=(place,), errbackArgs=(place,))
 
     def _leave_turn(self) -> None:
+        if self._searching:
+            return
         turn, self._turn = self._turn, None
         streams = self._exchange.streams
         if turn is None:
@@ -338,6 +373,9 @@ class Session:
             self._fill(place, answer.encode())
         elif self._state == "closed":
             _give_up(answer.delivery)
+        elif self._turn is None and not answer.brief and self._barrier is not None:
+            _give_up(answer.delivery)
+            self._wait_for_turn(self._barrier)
         else:
             self._give_stream(answer, place)
 
@@ -350,6 +388,8 @@ class Session:
             # What an earlier answer brought is in this one again, unless it was settled.
             _give_up(self._delivery)
             self._delivery = stream.delivery
+            stream.ended = partial(self._exchange.limits.keep_leased, self, 0)
+            self._exchange.limits.keep_leased(self, stream.messages)
             if self._input_ended:
                 stream.delivery.input_ended(self._probe.unacknowledged())
         sent = self._outlet.stream(stream)

@@ -162,7 +162,8 @@ class LimitSettings:
         256,
         COUNT,
         (1, 65_536),
-        "answers to 601 and 604 in progress; more of them wait",
+        "answers to 601 and 604 in progress; beyond them what fits into one piece is answered, "
+        "and more waits",
     )
     chunk: int = _limit(
         64 * KIB,
@@ -198,7 +199,8 @@ class LimitSettings:
         131_072,
         COUNT,
         (1, 10_000_000),
-        f"messages of all such answers in progress, above which one holds {LEAST_LEASE} at most",
+        f"messages of all such answers in progress, above which one holds {LEAST_LEASE} at most; "
+        "at twice as many, the oldest answer is given up",
     )
     discarded_bytes: int = _limit(
         64 * MIB,
