@@ -38,16 +38,10 @@ class AbuseTestCase(ProcessTestCase):
     :ivar mallory: the id of a client that the attackers have registered.
     """
 
-    def command(self, way: str, *options: str, before: tuple[str, ...] = ()) -> list[str]:
-        """A command line of twistd with the limits of this test."""
-        _, _, *arguments = super().command(way, *options, before=before)
-        script = Path(__file__).with_name("limited.py")
-        return [sys.executable, str(script), json.dumps(self.limits), "--nodaemon", *arguments]
-
     def start_relay(self, **limits: float) -> None:
         """Start a relay which has these limits, and the defaults otherwise; let them register."""
-        self.limits = limits
-        self.relay = self.start("-e", "tcp:0:interface=127.0.0.1:backlog=1024")
+        options = [f"--limit={name}={value}" for name, value in limits.items()]
+        self.relay = self.start("-e", "tcp:0:interface=127.0.0.1:backlog=1024", *options)
         client = self.relay.dial()
         self.mallory = client.register(b"mallory")
         client.close()

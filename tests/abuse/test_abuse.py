@@ -169,7 +169,7 @@ class NeverReadingTests(AbuseTestCase):
 
     def test_pipelining(self) -> None:
         """Those who send without end and never read an answer are read no further, and cut off."""
-        self.start_relay(**scaled({"progress_deadline": 1}, {}))
+        self.start_relay(**scaled({"progress_deadline": 1, "crowded_deadline": 1}, {}))
         fates = self.attack(
             "pipelining without reading",
             "Pipeliner",
