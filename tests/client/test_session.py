@@ -126,6 +126,14 @@ class SessionTests(SynchronousTestCase):
         session.end_input()
         self.assertFalse(session.usable)
 
+    def test_end_behind_an_answer_retires(self) -> None:
+        """When the end has come behind an answer, the answer counts and nothing more is asked."""
+        session = asked(v2.SendMessage(ME, 3, b"sealed"))
+        session.receive_data(STORED.encode())
+        session.end_input()
+        self.assertEqual(outcomes(session), [Done(STORED)])
+        self.assertFalse(session.usable)
+
     def test_answer_that_is_cut(self) -> None:
         """The end of input before the end of an answer is an error, after all that was whole."""
         whole = ANSWERS[v2.FetchMessages()].encode()

@@ -199,7 +199,7 @@ class Session:
         return Done(event)
 
     def _settle(self) -> None:
-        if self._parser.mid_frame:
+        if self._parser.mid_frame or self._ended:
             self.retire()
         else:
             self._lifecycle.complete()
