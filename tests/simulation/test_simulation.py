@@ -150,6 +150,7 @@ class DeterminismTests(Judge):
             mock.patch(f"{__name__}.violations", lambda history: ["lost: all"]),
             mock.patch(f"{__name__}.SEEDS", 1),
             mock.patch(f"{__name__}.ONLY", None),
+            mock.patch(f"{__name__}.report"),
         ):
             error = self.assertRaises(self.failureException, self.judge_part, 0)
         self.assertIn(f"SEED={FIRST}: lost: all", str(error))
