@@ -170,7 +170,6 @@ class SqliteStore:
         self._arrivals = Arrivals()
         self._usage = MailboxUsage()
         self._held = _Held(lock, pool, transactor)
-        self._clear_rubbish()  # what a stop or a crash has left
 
     def close(self) -> Deferred[None]:
         held, self._held = self._held, None
