@@ -231,5 +231,5 @@ def _message_id(sequence: int) -> MessageId:
 
 
 def _no_part(sequence: int, offset: int, size: int) -> bytes:
-    """Every content is here, whole."""
-    raise NotImplementedError
+    """Every content is here, whole: nothing is read in parts."""
+    raise StoreError("there is no such part of a message")
