@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "pyproject.toml"
 WHEELS_ONLY = ["--only-binary", ":all:"]
 
-LOWEST_EXTRAS = ["fast", "test"]
+LOWEST_EXTRAS = ["test"]
 """What the environment of the lowest versions has, beside what is needed."""
 
 # pip is told where to install. What a machine's configuration says of that is for other uses.

@@ -1,4 +1,4 @@
-"""The values that every layer shares: frozen, checked when they are made, without I/O."""
+"""The values of v2. The id and the checks serve v3 as well."""
 
 from __future__ import annotations
 
