@@ -76,7 +76,7 @@ class IAccountStore(Interface):
 
     def register(
         keys: IdentityKeys, generation: int, name: Handle, token: bytes | None
-    ) -> Deferred[None | Reason]:
+    ) -> Deferred[Reason | None]:
         """Make an account. The same keys and name again: nothing is done, and no token is used.
 
         A token is used up. None: whoever asks has seen to it that none is needed. Refused:
