@@ -23,8 +23,10 @@ _NONCE: Final = Struct(">7xIB")
 def piece_envelope_id(key: bytes, index: int) -> v3.EnvelopeId:
     """By which its recipient knows a piece of a file.
 
-    :raises CryptoError: for an index that is no u32.
+    :raises CryptoError: for a key of another size than 32 bytes, or an index that is no u32.
     """
+    if len(key) != FILE_KEY_SIZE:
+        raise CryptoError("the key of a file has another size")
     with refused("a piece cannot have this number"):
         place = index.to_bytes(4, "little")
     code = HMAC(key, SHA256())

@@ -167,8 +167,8 @@ class FileOffer:
     size: int = field(validator=between(0, FILE_SIZE_LIMIT, "the size of a file"))
     digest: bytes = field(repr=False, validator=exactly(DIGEST_SIZE, "a digest"))
     pieces: int
-    name: str
-    media_type: str
+    name: str = field(repr=False)
+    media_type: str = field(repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.pieces != piece_count(self.size):
