@@ -40,6 +40,7 @@ from ._interface import (
 from ._leases import LeaseLedger
 from ._pages import fill_page
 from ._sqlite import random_client_id
+from .v3._memory import MemoryAccountStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,8 +82,10 @@ class MemoryStore:
 
     :ivar is_open: whether operations are taken.
     :ivar quota: what one mailbox may hold.
+    :ivar accounts: the accounts of v3, as :class:`~messageu.store.v3.IAccountStore`.
     :param now: wall-clock seconds since the epoch, for times of arrival.
     :param new_client_id: makes the id of a new client.
+    :param account_quota: what the mailbox of an account may hold.
     """
 
     def __init__(
@@ -91,11 +94,15 @@ class MemoryStore:
         now: Callable[[], float],
         new_client_id: Callable[[], ClientId] = random_client_id,
         quota: Quota = NO_QUOTA,
+        account_quota: Quota = NO_QUOTA,
     ) -> None:
         self._now = now
         self.quota = quota
         self._new_client_id = new_client_id
         self.is_open = False
+        self.accounts = MemoryAccountStore(
+            now=now, quota=account_quota, is_open=lambda: self.is_open
+        )
         self._clients: dict[ClientId, _Client] = {}
         self._messages: dict[int, _Message] = {}
         self._usage: defaultdict[ClientId, tuple[int, int]] = defaultdict(lambda: (0, 0))

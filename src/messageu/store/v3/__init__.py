@@ -1,5 +1,6 @@
 """Where accounts of v3, their prekeys and their mailboxes are kept."""
 
 from ._interface import Admission, Claimed, IAccountStore, PutOutcome, Stored
+from ._memory import MemoryAccountStore
 
-__all__ = ["Admission", "Claimed", "IAccountStore", "PutOutcome", "Stored"]
+__all__ = ["Admission", "Claimed", "IAccountStore", "MemoryAccountStore", "PutOutcome", "Stored"]

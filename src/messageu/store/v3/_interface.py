@@ -77,11 +77,13 @@ class IAccountStore(Interface):
     def register(
         keys: IdentityKeys, generation: int, name: Handle, token: bytes | None
     ) -> Deferred[Reason | None]:
-        """Make an account. The same keys and name again: nothing is done, and no token is used.
+        """Make an account. The same keys and name again: the generation is kept if it is higher,
+        and no token is used.
 
-        A token is used up. None: whoever asks has seen to it that none is needed. Refused:
-        ALREADY_REGISTERED under another name, NAME_TAKEN also when it looks like another,
-        TOKEN_INVALID.
+        A token is used up. None: whoever asks has seen to it that none is needed. Refused, in this
+        order: ALREADY_REGISTERED under another name, or when other keys have this account id;
+        TOKEN_INVALID; NAME_TAKEN, also when it looks like another. So nobody learns names from a
+        token that is none.
         """
 
     def resolve(name: Handle) -> Deferred[IdentityKeys | Reason]:
@@ -90,11 +92,14 @@ class IAccountStore(Interface):
     def publish(
         account: ClientId, bundle: Bundle, one_time_keys: Sequence[OneTimeKey]
     ) -> Deferred[int | Reason]:
-        """Keep prekeys, whose signatures are good; how many one-time keys there are then.
+        """Keep prekeys, whose signatures are good; how many one-time keys there are then. (A Reason
+        is an int, too: ask for it first.)
 
         The same bundle as the one that is kept changes nothing, nor does a one-time key whose id
-        this account has used before. Refused: NOT_REGISTERED, STALE_BUNDLE when its sequence is
-        not higher and it is another, TOO_MANY when more than ONE_TIME_KEYS_LIMIT would be kept.
+        is not above all that this account has published before. Refused: NOT_REGISTERED, also
+        when the bundle is of another account; STALE_BUNDLE when its sequence is not higher and it
+        is another; TOO_MANY when more than ONE_TIME_KEYS_LIMIT would be kept. A request that is
+        refused changes nothing at all.
         """
 
     def claim(account: ClientId) -> Deferred[Claimed | Reason]:
@@ -102,7 +107,8 @@ class IAccountStore(Interface):
         has published none."""
 
     def put(envelopes: Sequence[SealedEnvelope]) -> Deferred[Sequence[PutOutcome]]:
-        """Put envelopes into their mailboxes, in order; what became of each.
+        """Put envelopes into their mailboxes, in order; what became of each. Each is stored,
+        refused or failed by itself.
 
         An envelope whose id its recipient was sent before is stored once if its bytes are the same,
         also when it is acknowledged by now. Refused: NOT_FOUND, CONFLICT, MAILBOX_FULL.
@@ -115,15 +121,17 @@ class IAccountStore(Interface):
         is sealed, but at least one if any waits."""
 
     def acknowledge(account: ClientId, sequences: Sequence[int]) -> Deferred[None]:
-        """Delete mail. What is not there, or not in this mailbox, changes nothing."""
+        """Delete mail. What is not there, or not in this mailbox, changes nothing. Of much, some
+        is deleted after what was asked for meanwhile; if this fails, some may be gone."""
 
     def delete_account(account: ClientId) -> Deferred[None]:
         """Forget an account, its prekeys and its mail, but not its name. Nothing to forget: nothing
-        is done."""
+        is done. Places in the mailbox of a later account of the same keys are higher."""
 
     def expire(before: float) -> Deferred[int]:
-        """Delete mail that arrived before a time, in seconds since the epoch, and the memory of
-        envelopes from then; how many envelopes are gone."""
+        """Delete mail that arrived before the hour that a time is in, which is in seconds since the
+        epoch, and the memory of envelopes from then; how many envelopes are gone. So mail lives
+        up to an hour longer, and never less."""
 
     def invite(token: bytes) -> Deferred[None]:
         """Make a token with which one account can be registered. Its digest is kept."""
