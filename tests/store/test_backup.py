@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 
 from messageu.model import Envelope, UserName
 from messageu.store import (
+    SCHEMA_VERSION,
     BackupFailed,
     IBackedUp,
     SqliteStore,
@@ -387,7 +388,7 @@ class RestoreTests(StoreTestCase):
     def test_check_changes_nothing(self) -> None:
         """To check a backup makes no file beside it."""
         before = self.files()
-        self.assertEqual(check_backup(self.target).schema, 1)
+        self.assertEqual(check_backup(self.target).schema, SCHEMA_VERSION)
         self.assertEqual(self.files(), before)
 
 

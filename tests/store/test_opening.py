@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model import UserName
-from messageu.store import SqliteStore, StoreUnusable, _opening
+from messageu.store import SCHEMA_VERSION, SqliteStore, StoreUnusable, _opening
 from messageu.store._engine import SqliteEngine
 from messageu.testing.store import sqlite_error
 from messageu.testing.threadpool import threadless_pool
@@ -327,7 +327,7 @@ class RefusalTests(OpeningCase):
             "UPDATE mailbox_meta SET value = 7 WHERE name = 'compat_version'",
             "UPDATE mailbox_meta SET value = 9 WHERE name = 'schema_version'",
         )
-        self.assertIn("its schema is 9, this program's 1", self.refuse())
+        self.assertIn(f"its schema is 9, this program's {SCHEMA_VERSION}", self.refuse())
 
     def test_newer_version_with_a_log(self):
         """Not even what its write-ahead log holds is moved."""
@@ -353,6 +353,7 @@ class RefusalTests(OpeningCase):
             (0, "tables are missing"),
             (-3, "tables are missing"),
             (1, "tables are missing"),
+            (2, "tables are missing"),
         ):
             with self.subTest(value=value):
                 self.path.unlink(missing_ok=True)
@@ -362,11 +363,11 @@ class RefusalTests(OpeningCase):
     def test_newer_but_compatible(self):
         """A newer schema that this version can use is used, and not called older."""
         self.open_and_close()
-        self.execute("UPDATE mailbox_meta SET value = 2 WHERE name = 'schema_version'")
+        self.execute("UPDATE mailbox_meta SET value = 9 WHERE name = 'schema_version'")
         self.open_and_close()
         with closing(sqlite3.connect(self.path)) as connection:
             rows = connection.execute("SELECT value FROM mailbox_meta WHERE name LIKE 'schema%'")
-            self.assertEqual(rows.fetchall(), [(2,)])
+            self.assertEqual(rows.fetchall(), [(9,)])
 
     def test_locked(self):
         """A database that another program is writing to is refused."""

@@ -144,7 +144,7 @@ def _ask(options: argparse.Namespace, request: Request) -> None:
 def _print_checked(path: Path, checked: Checked) -> None:
     print(
         f"{path}: sound; schema {checked.schema}, {checked.clients} clients,"
-        f" {checked.messages} messages"
+        f" {checked.messages} messages, {checked.accounts} accounts, {checked.mail} envelopes"
     )
 
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -19,12 +19,13 @@ from ._interface import StoreUnusable
 from ._schema import (
     FOREIGN_VERSION,
     SCHEMA_VERSION,
-    TABLES,
+    create_accounts,
     create_tables,
     create_views,
     read_versions,
+    tables_of,
 )
-from ._takeover import FOREIGN_TABLES, ForeignSchemaError, check_foreign, take_over
+from ._takeover import FOREIGN_TABLES, ForeignSchemaError, TakeOver, check_foreign, take_over
 
 DATABASE_MODE: Final = 0o600
 """Of the database, its backups and its lock: in v2 a client's id is all that it takes to be it."""
@@ -34,10 +35,17 @@ LOG_PIECE: Final = 2**20
 
 _MAGIC: Final = b"SQLite format 3\0"
 
-_MIGRATIONS: Final = {FOREIGN_VERSION: take_over}
-"""From an older version of the schema to the next one."""
-
 _log = Logger()
+
+
+def _add_accounts(cursor: sqlite3.Cursor, _: Callable[[], float]) -> None:
+    create_accounts(cursor)
+
+
+_MIGRATIONS: Final[
+    Mapping[int, Callable[[sqlite3.Cursor, Callable[[], float]], TakeOver | None]]
+] = {FOREIGN_VERSION: take_over, 1: _add_accounts}
+"""From an older version of the schema to the next one."""
 
 
 class DatabaseLock:
@@ -202,7 +210,7 @@ def _own_version(path: Path, cursor: sqlite3.Cursor, tables: frozenset[str]) -> 
             f"{path}: this database was made by a newer version (its schema is {version},"
             f" this program's {SCHEMA_VERSION})"
         )
-    if version <= FOREIGN_VERSION or not tables >= TABLES:
+    if version <= FOREIGN_VERSION or not tables >= tables_of(version):
         raise StoreUnusable(f"{path}: this database is damaged: tables are missing")
     return version
 
@@ -273,16 +281,23 @@ def _migrate(
             raise
     path.chmod(DATABASE_MODE)
     for count in counts:
-        _log.info(
-            "took over {database}: {clients} clients and {messages} messages; set aside"
-            " {odd_clients} clients and {odd_messages} messages; it is kept as {backup}",
-            database=str(path),
-            backup=str(backup),
-            clients=count.clients,
-            messages=count.messages,
-            odd_clients=count.odd_clients,
-            odd_messages=count.odd_messages,
-        )
+        if count is not None:
+            _log.info(
+                "took over {database}: {clients} clients and {messages} messages; set aside"
+                " {odd_clients} clients and {odd_messages} messages",
+                database=str(path),
+                clients=count.clients,
+                messages=count.messages,
+                odd_clients=count.odd_clients,
+                odd_messages=count.odd_messages,
+            )
+    _log.info(
+        "brought {database} from version {old} of its schema to {new}; it is kept as {backup}",
+        database=str(path),
+        old=version,
+        new=SCHEMA_VERSION,
+        backup=str(backup),
+    )
 
 
 def _back_up(path: Path) -> Path:

@@ -50,6 +50,9 @@ DELETION_BYTES: Final = 256 * 2**10
 """What one transaction deletes of a settled lease, for the same reason: as many messages of its
 middle size."""
 
+DELETABLE: Final = 2 * 2**20
+"""Bytes of accounts' mail that one transaction deletes, but at least one envelope of it."""
+
 PIECES_STEP: Final = 4
 """Pieces of large messages that one transaction deletes."""
 
@@ -77,6 +80,7 @@ class StoreWork:
     _seen: dict[int, float] = field(init=False, factory=dict)
     _written: dict[int, float] = field(init=False, factory=dict)
     _mark: int = field(init=False)
+    _deletable: int = field(init=False, default=DELETABLE)
 
     def __attrs_post_init__(self) -> None:
         self._mark = self.leases.mark()
@@ -149,6 +153,16 @@ class StoreWork:
             self._quota.messages - indexed[0] - messages,
             self._quota.content - indexed[1] - content,
         ]
+
+    def take_deletable(self, sizes: Iterable[int]) -> int:
+        """How many of what has these sizes this transaction may still delete, from the first on."""
+        taken = 0
+        for size in sizes:
+            if self._deletable < size and self._deletable < DELETABLE:
+                break
+            self._deletable -= size
+            taken += 1
+        return taken
 
     def waiting(self, recipient: int, first: int) -> Generator[Piece, None, None]:
         """What waits for a client from a sequence on, without what is in pieces."""

@@ -19,6 +19,7 @@ from ._opening import (
     unusable,
     version_in,
 )
+from ._schema import has_accounts
 
 
 @frozen
@@ -26,11 +27,14 @@ class Checked:
     """What a sound database holds.
 
     :ivar schema: the version of its tables; 0 is another server's, which a relay takes over.
+    :ivar accounts: those of v3, and ``mail`` how many envelopes wait for them.
     """
 
     schema: int
     clients: int
     messages: int
+    accounts: int
+    mail: int
 
 
 @frozen
@@ -55,11 +59,16 @@ def check_backup(path: Path) -> Checked:
         version = version_in(cursor, path)
         if version is None:
             raise StoreUnusable(f"{path}: this database is empty")
-        counts = [
-            cursor.execute(f"SELECT count(*) FROM {name}").fetchone()[0]  # noqa: S608 - constants
-            for name in ("clients", "messages")
-        ]
-    return Checked(version, *counts)
+        clients, messages = _count(cursor, "clients"), _count(cursor, "messages")
+        accounts = mail = 0
+        if has_accounts(version):
+            accounts, mail = _count(cursor, "account"), _count(cursor, "account_mail")
+    return Checked(version, clients, messages, accounts, mail)
+
+
+def _count(cursor: sqlite3.Cursor, table: str) -> int:
+    ((count,),) = cursor.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - constants
+    return int(count)
 
 
 def restore_backup(backup: Path, database: Path) -> Restored:

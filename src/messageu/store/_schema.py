@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlite3 import Cursor
 
-SCHEMA_VERSION: Final = 1
-"""What this code makes."""
+SCHEMA_VERSION: Final = 2
+"""What this code makes: 1 has mailboxes of v2 alone, 2 has accounts as well."""
 
 COMPAT_VERSION: Final = 1
-"""The oldest code, by its SCHEMA_VERSION, that can use what this code makes."""
+"""The oldest code, by its SCHEMA_VERSION, that can use what this code makes.
+
+Code of version 1 finds its tables as it made them, with nothing that is tied to others. It serves
+v2, and leaves the accounts alone: their mail waits, and does not even expire, until newer code comes.
+"""
 
 FOREIGN_VERSION: Final = 0
 """The tables of another server, which are taken over as if they were an older schema."""
 
-TABLES: Final = frozenset(
+_MAILBOX_TABLES: Final = frozenset(
     {
         "mailbox_meta",
         "mailbox_client",
@@ -28,9 +32,21 @@ TABLES: Final = frozenset(
         "mailbox_usage",
     }
 )
-"""The tables without which nothing works."""
 
-_TABLES: Final = (
+_ACCOUNT_TABLES: Final = frozenset(
+    {
+        "account",
+        "account_name",
+        "account_token",
+        "account_prekey",
+        "account_mailbox",
+        "account_mail",
+        "account_tombstone",
+        "account_rubbish",
+    }
+)
+
+_MAILBOXES: Final = (
     """
     CREATE TABLE mailbox_meta (
         name TEXT NOT NULL PRIMARY KEY,
@@ -106,6 +122,88 @@ _TABLES: Final = (
     """,
 )
 
+# Numbers of 64 bits that others choose are 8 bytes, big-endian: SQLite's integers are too short by a
+# bit, and bytes have the same order.
+_ACCOUNTS: Final = (
+    # ``highest_key`` is the highest id of a one-time key that was ever published.
+    """
+    CREATE TABLE account (
+        key INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        ed25519 BLOB NOT NULL,
+        curve25519 BLOB NOT NULL,
+        name TEXT NOT NULL,
+        generation BLOB NOT NULL,
+        highest_key BLOB,
+        bundle BLOB
+    )
+    """,
+    # ``skeleton`` is the same for names that look alike. The account of a name is NULL when it was
+    # deleted.
+    """
+    CREATE TABLE account_name (
+        name TEXT NOT NULL PRIMARY KEY,
+        skeleton TEXT NOT NULL UNIQUE,
+        account INTEGER
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE account_token (
+        digest BLOB NOT NULL PRIMARY KEY
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE account_prekey (
+        account INTEGER NOT NULL,
+        id BLOB NOT NULL,
+        key BLOB NOT NULL,
+        signature BLOB NOT NULL,
+        PRIMARY KEY (account, id)
+    ) WITHOUT ROWID
+    """,
+    # What a mailbox holds, and the highest sequence that was given out in it.
+    """
+    CREATE TABLE account_mailbox (
+        account INTEGER PRIMARY KEY,
+        last_sequence INTEGER NOT NULL,
+        messages INTEGER NOT NULL,
+        content INTEGER NOT NULL
+    )
+    """,
+    # Nothing here, or below, names a sender.
+    """
+    CREATE TABLE account_mail (
+        place INTEGER PRIMARY KEY,
+        account INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        envelope_id BLOB NOT NULL,
+        hpke_key_id INTEGER NOT NULL,
+        sealed BLOB NOT NULL,
+        UNIQUE (account, sequence)
+    )
+    """,
+    # What has arrived, under the same place: also what is acknowledged, and waits no more. ``digest``
+    # is SHA-256 of what was sealed; of the time of arrival the hour is kept.
+    """
+    CREATE TABLE account_tombstone (
+        place INTEGER PRIMARY KEY,
+        account INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        envelope_id BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        hour INTEGER NOT NULL,
+        UNIQUE (account, envelope_id)
+    )
+    """,
+    "CREATE INDEX account_tombstone_hour ON account_tombstone (hour)",
+    # Accounts that are gone, and whose mail is not yet.
+    """
+    CREATE TABLE account_rubbish (
+        account INTEGER PRIMARY KEY
+    )
+    """,
+)
+
 # SQLite has no function from a number to its bytes, so they are looked up in a blob of all
 # bytes. Joining blobs gives a text of the same bytes, which is turned back.
 _LITTLE_ENDIAN: Final = "CAST({} AS BLOB)".format(
@@ -145,16 +243,28 @@ _VIEWS: Final = (
 
 def create_tables(cursor: Cursor) -> None:
     """Make our tables, empty."""
-    for statement in _TABLES:
+    create_mailboxes(cursor)
+    create_accounts(cursor)
+
+
+def create_mailboxes(cursor: Cursor) -> None:
+    """Make the tables of version 1."""
+    for statement in _MAILBOXES:
         cursor.execute(statement)
-    cursor.executemany(
-        "INSERT INTO mailbox_meta (name, value) VALUES (?, ?)",
-        (
-            ("schema_version", SCHEMA_VERSION),
-            ("compat_version", COMPAT_VERSION),
-            ("last_sequence", 0),
-            ("last_indexed", 0),
-        ),
+    _set_meta(
+        cursor, schema_version=1, compat_version=COMPAT_VERSION, last_sequence=0, last_indexed=0
+    )
+
+
+def create_accounts(cursor: Cursor) -> None:
+    """Make version 2 of version 1."""
+    for statement in _ACCOUNTS:
+        cursor.execute(statement)
+    _set_meta(
+        cursor,
+        schema_version=2,
+        compat_version=COMPAT_VERSION,
+        last_deleted_sequence=0,
     )
 
 
@@ -162,6 +272,17 @@ def create_views(cursor: Cursor) -> None:
     """Make the views, whose names must be free."""
     for statement in _VIEWS:
         cursor.execute(statement)
+
+
+def tables_of(version: int) -> frozenset[str]:
+    """The tables without which a database of this version does not work; of a newer one, those
+    that we need."""
+    return _MAILBOX_TABLES | _ACCOUNT_TABLES if has_accounts(version) else _MAILBOX_TABLES
+
+
+def has_accounts(version: int) -> bool:
+    """Whether a database of this version has the tables of accounts."""
+    return version > 1
 
 
 def read_versions(cursor: Cursor) -> tuple[int, int]:
@@ -172,6 +293,14 @@ def read_versions(cursor: Cursor) -> tuple[int, int]:
     """
     meta: Mapping[str, object] = dict(cursor.execute("SELECT name, value FROM mailbox_meta"))
     return _integer(meta["schema_version"]), _integer(meta["compat_version"])
+
+
+def _set_meta(cursor: Cursor, **values: int) -> None:
+    cursor.executemany(
+        "INSERT INTO mailbox_meta (name, value) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        values.items(),
+    )
 
 
 def _integer(value: object) -> int:

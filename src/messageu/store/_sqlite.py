@@ -64,6 +64,7 @@ from ._operations import (
 )
 from ._statements import PIECE_SIZE
 from ._transactor import ConnectionPool, Engine, Transactor, connection_pool
+from .v3._sql import SqlAccountStore
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
@@ -113,11 +114,14 @@ class _Held:
 class SqliteStore:
     """The mailboxes in one SQLite database, which belongs to one process (ADR 3).
 
+    :ivar accounts: the accounts of v3 in the same database, over the same connection, as
+        :class:`~messageu.store.v3.IAccountStore`.
     :param path: the database; ``<path>.lock`` beside it keeps a second server away.
     :param reactor: runs callbacks and timers; its time is the one of delays only.
     :param now: wall-clock seconds since the epoch, for times of arrival and of requests.
     :param new_client_id: makes the id of a new client.
     :param quota: what one mailbox may hold.
+    :param account_quota: what the mailbox of an account may hold.
     :param engine: what is particular to SQLite.
     :param new_pool: makes adbapi's pool of the one connection, from the engine and the reactor.
     :param in_thread: calls what waits for a disk elsewhere; by default a thread of the reactor's.
@@ -131,6 +135,7 @@ class SqliteStore:
         now: Callable[[], float],
         new_client_id: Callable[[], ClientId] = random_client_id,
         quota: Quota = NO_QUOTA,
+        account_quota: Quota = NO_QUOTA,
         engine: SqliteEngine | None = None,
         new_pool: Callable[[Engine, Any], ConnectionPool] = connection_pool,
         in_thread: InThread | None = None,
@@ -157,6 +162,12 @@ class SqliteStore:
         self._clearing = False
         self._backup: Backup | None = None
         self._backed_up: Deferred[None] = succeed(None)
+        self.accounts = SqlAccountStore(
+            submit=self._submit,
+            keep_house=lambda operation: self._keep_house(operation, hurry=False),
+            now=now,
+            quota=account_quota,
+        )
 
     def open(self) -> None:
         # On a connection of its own: no thread is started before all is well.

@@ -27,7 +27,7 @@ _ROW: Final = "(?, ?, ?, ?, ?, ?)"
 ROWS_A_STATEMENT: Final = (256, 64)
 """Messages that one INSERT takes; what is left of them has a statement of just its size."""
 
-STATEMENTS_KEPT: Final = 128
+STATEMENTS_KEPT: Final = 192
 """Statements that stay compiled: one for each number of rows below 64, and all the others."""
 
 PIECE_SIZE: Final = 64 * 2**10

@@ -15,7 +15,7 @@ from attrs import define
 from messageu.model import PUBLIC_KEY_SIZE, ClientId, InvalidValue, PublicKey, UserName
 
 from . import _statements as statements
-from ._schema import create_tables, create_views
+from ._schema import create_mailboxes, create_views
 
 FOREIGN_TABLES: Final = frozenset({"clients", "messages"})
 
@@ -60,13 +60,13 @@ def check_foreign(cursor: sqlite3.Cursor) -> None:
 
 
 def take_over(cursor: sqlite3.Cursor, now: Callable[[], float]) -> TakeOver:
-    """Move everything into tables of ours, within the transaction of the cursor.
+    """Move everything into tables of ours, of version 1, within the transaction of the cursor.
 
     Rows that do not fit are kept as they were, with the reason, in quarantine tables.
 
     :param now: their time of arrival, as theirs is unknown.
     """
-    create_tables(cursor)
+    create_mailboxes(cursor)
     counts = TakeOver()
     keys = _take_clients(cursor, counts)
     _take_messages(cursor, counts, keys, now())

@@ -26,11 +26,20 @@ from messageu.store import (
 POISON: Final = 254
 """A type of message that :class:`FaultyEngine` cannot insert."""
 
+POISON_KEY_ID: Final = 2**32 - 2
+"""An HPKE key id of which it cannot insert an envelope."""
+
+_POISONS: Final = (
+    ("mailbox_message", "type", POISON),
+    ("account_mail", "hpke_key_id", POISON_KEY_ID),
+)
+
 
 class FaultyEngine(SqliteEngine):
     """SQLite on a disk that fails, for :class:`messageu.store.SqliteStore`.
 
-    Inserting a message of the type POISON is an error of its statement alone.
+    Inserting a message of the type POISON, or mail of POISON_KEY_ID, is an error of its statement
+    alone.
 
     :ivar is_full: whether every transaction that writes finds no space.
     :ivar failing_commits: how many of the next commits of transactions that write fail.
@@ -47,10 +56,11 @@ class FaultyEngine(SqliteEngine):
         if writes and self.is_full:
             raise sqlite_error("SQLITE_FULL")
         # Not when it is prepared: then there may be no table yet.
-        cursor.execute(
-            f"CREATE TEMP TRIGGER IF NOT EXISTS poison BEFORE INSERT ON mailbox_message"
-            f" WHEN NEW.type = {POISON} BEGIN SELECT RAISE(ABORT, 'poison'); END"
-        )
+        for table, column, value in _POISONS:
+            cursor.execute(
+                f"CREATE TEMP TRIGGER IF NOT EXISTS poison_{table} BEFORE INSERT ON {table}"
+                f" WHEN NEW.{column} = {value} BEGIN SELECT RAISE(ABORT, 'poison'); END"
+            )
 
     def commit(self, cursor: sqlite3.Cursor) -> None:
         if self._writes and self.failing_commits:
