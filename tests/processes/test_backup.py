@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from messageu.store import SCHEMA_VERSION
 from tests.sockets.client import PATIENCE, message, wait_until
 from tests.torture import report, scaled
 
@@ -176,7 +177,9 @@ class CommandTests(AdminTestCase):
         self.start_daemon(*ANY_PORT)
         (self.folder / "kept").mkdir()
         output = self.succeed("backup", "kept/copy.db")
-        self.assertIn("kept/copy.db: sound; schema 1, 0 clients, 0 messages", output)
+        self.assertIn(
+            f"kept/copy.db: sound; schema {SCHEMA_VERSION}, 0 clients, 0 messages", output
+        )
         self.assertEqual([path.name for path in (self.folder / "kept").iterdir()], ["copy.db"])
 
     def test_refusals(self) -> None:

@@ -94,8 +94,8 @@ class SqliteFixture(SqliteMailboxes):
         )
 
 
-class AccountStoreContract:
-    """Tests of :class:`IAccountStore`; ``make_fixture`` gives what they are run on."""
+class AccountStoreCase:
+    """What can be asked of a store that ``make_fixture`` gives."""
 
     def setUp(self):
         self.fixture = self.make_fixture()
@@ -148,6 +148,10 @@ class AccountStoreContract:
     def limit(self, **quota):
         self.fixture.account_quota = evolve(NO_QUOTA, **quota)
         self.fixture.reopen()
+
+
+class AccountStoreContract(AccountStoreCase):
+    """Tests of :class:`IAccountStore`."""
 
     def test_interface(self):
         """It is what the relay asks for."""

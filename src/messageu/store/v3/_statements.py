@@ -230,9 +230,11 @@ def find_tombstones(
     found = {}
     for some in _in_steps(envelopes):
         values = ", ".join(["(?, ?)"] * len(some))
+        # The list leads, whatever SQLite would think of that.
         rows = cursor.execute(
-            "SELECT account, envelope_id, digest, sequence FROM account_tombstone"  # noqa: S608 - of constants
-            f" WHERE (account, envelope_id) IN (VALUES {values})",
+            "SELECT account, envelope_id, digest, sequence"  # noqa: S608 - of constants
+            f" FROM (VALUES {values}) AS asked CROSS JOIN account_tombstone"
+            " ON account = column1 AND envelope_id = column2",
             tuple(chain.from_iterable(some)),
         )
         for account, envelope_id, digest, sequence in rows:
