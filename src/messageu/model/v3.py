@@ -161,7 +161,7 @@ class Handle:
     def skeleton(self) -> str:
         """The same for all names that look alike."""
         plain = self.text.translate(_LOOK_ALIKE)
-        return plain.replace("rn", "m").replace("vv", "w") or "-"
+        return plain.replace("rn", "m").replace("vv", "w")
 
     @property
     def reserved(self) -> bool:

@@ -207,26 +207,26 @@ def fatal_responses(draw: st.DrawFn) -> Sample[v2.ResponseEvent]:
 
 def request_streams() -> st.SearchStrategy[list[Sample[v2.Request]]]:
     """What a relay may get on a connection: good, refused, and perhaps a fatal end."""
-    return _streams(good_requests() | refused_requests(), fatal_requests())
+    return streams(good_requests() | refused_requests(), fatal_requests())
 
 
 def response_streams() -> st.SearchStrategy[list[Sample[v2.ResponseEvent]]]:
     """What a client may get on a connection: good, and perhaps a fatal end."""
-    return _streams(good_responses(), fatal_responses())
+    return streams(good_responses(), fatal_responses())
 
 
 def request_noise() -> st.SearchStrategy[bytes]:
     """Any bytes at all, many of which are nearly requests."""
     codes = st.sampled_from(v2.RequestCode) | st.integers(0, 0xFFFF)
     sizes = st.sampled_from([0, 16, 21, 22, 415]) | _any_sizes()
-    return _noise(_request_headers(codes, sizes), request_streams())
+    return noise(_request_headers(codes, sizes), request_streams())
 
 
 def response_noise() -> st.SearchStrategy[bytes]:
     """Any bytes at all, many of which are nearly answers."""
     codes = st.sampled_from(v2.ResponseCode) | st.integers(0, 0xFFFF)
     sizes = st.sampled_from([0, 16, 20, 25, 176, 271, 542]) | _any_sizes()
-    return _noise(_response_headers(codes, sizes), response_streams())
+    return noise(_response_headers(codes, sizes), response_streams())
 
 
 @st.composite
@@ -361,23 +361,25 @@ def _broken_messages(draw: st.DrawFn) -> Sample[v2.ResponseEvent]:
 
 
 @st.composite
-def _streams(
+def streams(
     draw: st.DrawFn,
     samples: st.SearchStrategy[Sample[Event]],
     fatal: st.SearchStrategy[Sample[Event]],
 ) -> list[Sample[Event]]:
+    """A few frames, and perhaps a fatal end."""
     stream = draw(st.lists(samples, max_size=5))
     if draw(st.booleans()):
         stream.append(draw(fatal))
     return stream
 
 
-def _noise(
-    headers: st.SearchStrategy[bytes], streams: st.SearchStrategy[list[Sample[Event]]]
+def noise(
+    headers: st.SearchStrategy[bytes], whole: st.SearchStrategy[list[Sample[Event]]]
 ) -> st.SearchStrategy[bytes]:
+    """Any bytes, between headers and streams."""
     pieces = st.one_of(
         headers,
         st.binary(max_size=300),
-        streams.map(lambda stream: joined(stream)[0]),
+        whole.map(lambda stream: joined(stream)[0]),
     )
     return st.lists(pieces, max_size=4).map(b"".join)

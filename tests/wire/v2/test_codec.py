@@ -1,9 +1,7 @@
 """What holds for every stream, however it is cut: the parser and both codecs together."""
 
 import struct
-from collections.abc import Callable
 
-from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +10,6 @@ from messageu.model import Envelope
 from messageu.testing.strategies import (
     CONTENT_LIMIT,
     Verdict,
-    chunked,
     envelopes,
     joined,
     request_noise,
@@ -20,30 +17,10 @@ from messageu.testing.strategies import (
     response_noise,
     response_streams,
 )
-from messageu.wire import NEED_DATA, Codec, Parser, RemoteProtocolError
+from messageu.wire import NEED_DATA, Parser, RemoteProtocolError
 from messageu.wire.v2 import Request, RequestCodec, ResponseCodec, SendMessage
-from tests.wire._drive import answers_to, drain, outcomes
-
-
-@frozen
-class Direction:
-    """A codec, and what may be stored of each code's payload, in bytes."""
-
-    codec: Codec
-    header: struct.Struct
-    most_stored: dict[int, int]
-
-    def bound(self, data: bytes, parser: Parser) -> int:
-        """How much may wait when all events have been taken, judged by the bytes themselves."""
-        consumed = parser.received - parser.buffered
-        start = parser.frame_offset
-        if consumed < start + self.header.size:
-            return self.header.size - 1
-        *_, code, size = self.header.unpack_from(data, start)
-        if consumed == start + self.header.size + size:
-            return self.header.size - 1
-        return max(0, min(size, self.most_stored.get(code, 0)) - 1)
-
+from tests.wire._drive import answers_to, outcomes
+from tests.wire._streams import Direction, StreamCase, bytewise, cut
 
 REQUESTS = Direction(
     RequestCodec(CONTENT_LIMIT),
@@ -55,15 +32,6 @@ RESPONSES = Direction(
     struct.Struct("<BHI"),
     {2100: 16, 2101: 271, 2102: 176, 2103: 20, 2104: max(25, CONTENT_LIMIT), 9000: 0},
 )
-
-
-def cut(streams: st.SearchStrategy[bytes]) -> st.SearchStrategy[tuple[bytes, list[bytes]]]:
-    """Bytes, and the same bytes in pieces."""
-    return streams.flatmap(lambda data: st.tuples(st.just(data), chunked(data)))
-
-
-def bytewise(data: bytes) -> list[bytes]:
-    return [bytes([byte]) for byte in data]
 
 
 request_bytes = request_noise()
@@ -94,13 +62,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([answer.offset for answer in answers], starts)
 
 
-class ChunkingTests(SynchronousTestCase):
-    def assert_same(self, direction: Direction, data: bytes, chunks: list[bytes]) -> None:
-        whole = answers_to(direction.codec, [data])
-        self.assertEqual(b"".join(chunks), data)
-        self.assertEqual(answers_to(direction.codec, chunks), whole)
-        self.assertEqual(answers_to(direction.codec, bytewise(data)), whole)
-
+class ChunkingTests(StreamCase):
     @given(cut(request_bytes))
     def test_any_requests(self, given):
         """Any split of any bytes gives the same requests, errors and offsets as the whole."""
@@ -124,11 +86,7 @@ class ChunkingTests(SynchronousTestCase):
     @given(cut(request_bytes))
     def test_late_draining(self, given):
         """It does not matter whether the events are taken after each piece or at the end."""
-        data, chunks = given
-        parser = Parser(REQUESTS.codec)
-        for chunk in chunks:
-            parser.receive_data(chunk)
-        self.assertEqual(drain(parser), answers_to(REQUESTS.codec, [data]))
+        self.assert_same_late(REQUESTS, *given)
 
 
 def as_envelope(event: object) -> object:
@@ -194,34 +152,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(parser.received, sum(map(len, frames)) + len(rest))
 
 
-class BoundsTests(SynchronousTestCase):
-    def assert_bounded(self, direction: Direction, data: bytes, chunks: list[bytes]) -> None:
-        parser = Parser(direction.codec)
-        received = 0
-        for chunk in chunks:
-            parser.receive_data(chunk)
-            answers = drain(parser)
-            if answers and answers[-1].outcome is Verdict.FATAL:
-                self.assert_failed(parser, answers[-1].reason)
-                return
-            received += len(chunk)
-            self.assertEqual(parser.received, received)
-            self.assertLessEqual(parser.buffered, direction.bound(data, parser))
-            self.assertIs(parser.next_event(), NEED_DATA)
-
-    def assert_failed(self, parser: Parser, reason: str) -> None:
-        """After a fatal error it stays failed, and stores nothing more."""
-        offset = parser.frame_offset
-        for data in (b"", b"x" * 1000):
-            parser.receive_data(data)
-            self.assertEqual(parser.buffered, 0)
-            self.assertEqual(parser.missing, 0)
-            self.assertFalse(parser.mid_frame)
-            error = self.assertRaises(RemoteProtocolError, parser.next_event)
-            self.assertTrue(error.fatal)
-            self.assertEqual(str(error), reason)
-            self.assertEqual(parser.frame_offset, offset)
-
+class BoundsTests(StreamCase):
     @given(cut(request_bytes))
     def test_requests(self, given):
         """What waits is less than a header, or than what the code may have; never what is skipped."""
@@ -245,21 +176,7 @@ class BoundsTests(SynchronousTestCase):
         self.assert_bounded(RESPONSES, data, bytewise(data))
 
 
-class MissingTests(SynchronousTestCase):
-    def assert_honest(self, direction: Direction, data: bytes) -> None:
-        """With one byte less than ``missing`` nothing comes; with all of them ``missing`` falls."""
-        parser = Parser(direction.codec)
-        rest = memoryview(data)
-        while rest:
-            promised = max(1, parser.missing)
-            head, last, rest = rest[: promised - 1], rest[promised - 1 : promised], rest[promised:]
-            parser.receive_data(bytes(head))
-            self.assertEqual(drain(parser), [])
-            parser.receive_data(bytes(last))
-            answers = drain(parser)
-            if answers and answers[-1].outcome is Verdict.FATAL:
-                return
-
+class MissingTests(StreamCase):
     @given(request_streams().map(lambda stream: joined(stream)[0]))
     def test_requests(self, data):
         """No request comes before what is missing has come."""
@@ -271,21 +188,16 @@ class MissingTests(SynchronousTestCase):
         self.assert_honest(RESPONSES, data)
 
 
-class RefusalTextTests(SynchronousTestCase):
-    def assert_ours(self, make: Callable[[], Codec], data: bytes) -> None:
-        for answer in answers_to(make(), [data]):
-            if answer.reason:
-                self.assertIn(answer.reason, TEXTS)
-
+class RefusalTextTests(StreamCase):
     @given(request_bytes)
     def test_requests(self, data):
         """The text of an error is one of ours, and holds nothing that was sent."""
-        self.assert_ours(lambda: REQUESTS.codec, data)
+        self.assert_ours(REQUESTS, data, TEXTS)
 
     @given(response_bytes)
     def test_responses(self, data):
         """The text of an error is one of ours, and holds nothing that was sent."""
-        self.assert_ours(lambda: RESPONSES.codec, data)
+        self.assert_ours(RESPONSES, data, TEXTS)
 
 
 TEXTS = {

@@ -18,7 +18,7 @@ from .._codec import Frame, Segment, Whole
 from .._errors import RemoteProtocolError
 from . import _fields as fields
 from ._requests import REQUESTS, Request, RequestBody, Send, UnknownRequest
-from ._responses import PUSHES, RESPONSES, Deliver, Response, ResponseBody, ResponseCode
+from ._responses import RESPONSES, Deliver, Response, ResponseBody, fits
 
 DEFAULT_SEALED_LIMIT: Final = 2**20
 """Bytes of one envelope."""
@@ -43,8 +43,8 @@ class RequestCodec:
         size_of_body = size - fields.CORRELATION_SIZE
         body = REQUESTS.get(code)
         if body is None:
-            if not 0 <= size_of_body <= fields.UNKNOWN_SIZE_LIMIT:
-                raise RemoteProtocolError("a payload above the limit", fatal=True)
+            if not fields.CORRELATION_SIZE <= size <= fields.UNKNOWN_SIZE_LIMIT:
+                raise RemoteProtocolError("a size that no code can have", fatal=True)
             return Whole(size, _unknown_request)
         max_size = body.max_size
         if max_size is None:
@@ -110,10 +110,7 @@ class ResponseCodec:
 
 def _response(body: type[ResponseBody], stored: Segment, start: int, end: int) -> Response:
     correlation, raw = _payload(stored, start, end)
-    # An error without a correlation is about a frame that has none.
-    if body.code is not ResponseCode.ERROR and (body.code in PUSHES) != (
-        correlation == fields.PUSH
-    ):
+    if not fits(body.code, correlation):
         raise RemoteProtocolError("a correlation that the code cannot have", fatal=True)
     try:
         return Response(correlation, body.decode(raw))

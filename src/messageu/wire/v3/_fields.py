@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from struct import Struct
 from typing import Final
 
@@ -46,8 +47,28 @@ def pack(layout: Struct, *values: object) -> bytes:
     """
     try:
         return layout.pack(*values)
-    except Exception as error:
+    except struct.error as error:
         raise LocalProtocolError("a value does not fit into its field") from error
+
+
+def sized(size: int, raw: bytes) -> bytes:
+    """The bytes again, when they fill their field: a Struct would cut them, or fill it up.
+
+    :raises LocalProtocolError: when they do not.
+    """
+    if len(raw) != size:
+        raise LocalProtocolError("a value does not fit into its field")
+    return raw
+
+
+def payload(min_size: int, max_size: int | None, raw: bytes) -> bytes:
+    """What follows a correlation again, when its code can have so many bytes.
+
+    :raises LocalProtocolError: when it cannot: whoever gets it would hang up.
+    """
+    if len(raw) < min_size or (max_size is not None and len(raw) > max_size):
+        raise LocalProtocolError("a size that the code cannot have")
+    return raw
 
 
 def exactly(size: int, raw: bytes) -> bytes:

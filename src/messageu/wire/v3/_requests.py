@@ -12,6 +12,7 @@ from messageu.model.v3 import (
     BUNDLE_SIZE,
     ONE_TIME_KEY_SIZE,
     ONE_TIME_KEYS_LIMIT,
+    SIGNATURE_SIZE,
     TOKEN_SIZE,
     Bundle,
     EnvelopeId,
@@ -110,8 +111,9 @@ class Authenticate:
 
     def encode(self) -> bytes:
         keys = self.keys
+        signature = fields.sized(SIGNATURE_SIZE, self.signature)
         return fields.pack(
-            fields.AUTHENTICATE, keys.ed25519, keys.curve25519, self.generation, self.signature
+            fields.AUTHENTICATE, keys.ed25519, keys.curve25519, self.generation, signature
         )
 
     @classmethod
@@ -132,7 +134,9 @@ class Register:
     token: bytes | None = field(default=None, repr=False)
 
     def encode(self) -> bytes:
-        token = self.token or b""
+        if len(self.name) > NAME_SIZES[-1]:
+            raise LocalProtocolError("a name that is too long")
+        token = b"" if self.token is None else fields.sized(TOKEN_SIZE, self.token)
         return b"".join((bytes((len(self.name),)), self.name, bytes((len(token),)), token))
 
     @classmethod
@@ -328,11 +332,10 @@ class Request:
 
         :raises LocalProtocolError: when the protocol cannot carry it.
         """
-        if isinstance(self.body, UnknownRequest) or self.correlation == fields.PUSH:
+        body = self.body
+        if isinstance(body, UnknownRequest) or self.correlation == fields.PUSH:
             raise LocalProtocolError("there is no such request")
-        payload = self.body.encode()
+        payload = fields.payload(body.min_size, body.max_size, body.encode())
         size = fields.CORRELATION_SIZE + len(payload)
-        header = fields.pack(
-            fields.REQUEST_HEADER, NOBODY.raw, fields.VERSION, self.body.code, size
-        )
+        header = fields.pack(fields.REQUEST_HEADER, NOBODY.raw, fields.VERSION, body.code, size)
         return b"".join((header, fields.pack(fields.CORRELATION, self.correlation), payload))

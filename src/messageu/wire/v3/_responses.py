@@ -13,6 +13,7 @@ from messageu.model.v3 import (
     CURVE25519_SIZE,
     ED25519_SIZE,
     ENVELOPE_ID_SIZE,
+    NONCE_SIZE,
     ONE_TIME_KEY_SIZE,
     Bundle,
     Delivery,
@@ -24,6 +25,7 @@ from messageu.model.v3 import (
     Terms,
 )
 
+from .._errors import LocalProtocolError
 from . import _fields as fields
 from ._requests import one_time_keys
 
@@ -109,7 +111,7 @@ class Welcome:
         terms = self.terms
         return fields.pack(
             fields.WELCOME,
-            self.nonce,
+            fields.sized(NONCE_SIZE, self.nonce),
             self.time,
             terms.sealed_size,
             terms.mailbox_messages,
@@ -406,6 +408,14 @@ PUSHES: Final = frozenset({Deliver.code, Displaced.code, PrekeysLow.code, GoingA
 """Codes of what is not asked for, and bears no correlation."""
 
 
+def fits(code: ResponseCode, correlation: int) -> bool:
+    """Whether a code can have this correlation: a push has none, and an answer has one.
+
+    An error has none when the relay could not read which request it is about.
+    """
+    return code is ResponseCode.ERROR or (code in PUSHES) == (correlation == fields.PUSH)
+
+
 @frozen
 class Response:
     """An answer, and the number of its request; or a push, and zero."""
@@ -418,12 +428,18 @@ class Response:
 
         :raises LocalProtocolError: when the protocol cannot carry it.
         """
-        payload = self.body.encode()
+        body = self.body
+        if not fits(body.code, self.correlation):
+            raise LocalProtocolError("a correlation that the code cannot have")
+        payload = fields.payload(body.min_size, body.max_size, body.encode())
         size = fields.CORRELATION_SIZE + len(payload)
-        header = fields.pack(fields.RESPONSE_HEADER, fields.VERSION, self.body.code, size)
+        header = fields.pack(fields.RESPONSE_HEADER, fields.VERSION, body.code, size)
         return b"".join((header, fields.pack(fields.CORRELATION, self.correlation), payload))
 
 
 def push(body: ResponseBody) -> bytes:
-    """The frame of a push."""
+    """The frame of a push.
+
+    :raises LocalProtocolError: for an answer.
+    """
     return Response(fields.PUSH, body).encode()
