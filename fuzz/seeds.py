@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from messageu.crypto.v2 import wrap
 from messageu.model import ClientId, ListedClient, PublicKey
 from messageu.store._schema import create_tables, create_views
 from messageu.wire import v2
+from tests.dumps import dumps
 from tests.vectors import wild_peers
 from tests.wire.v2 import _golden as golden
 
@@ -23,8 +23,6 @@ from . import envelopes
 from .databases import PEOPLE
 from .files import OWNER
 from .targets import TARGETS
-
-_DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "protocol" / "v2.md"
 
 
 def main() -> None:
@@ -50,25 +48,10 @@ def _write(folder: Path, inputs: Mapping[str, bytes]) -> None:
         (folder / f"seed-{name}").write_bytes(data)
 
 
-def _dumps() -> dict[str, bytes]:
-    """The frames that the document of the protocol shows."""
-    blocks = re.findall(
-        r"^```hex (\d+)\n(.*?)^```$", _DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    return {
-        name: b"".join(
-            bytes.fromhex(octet) * int(times or 1)
-            for line in block.splitlines()
-            for octet, _, times in (word.partition("*") for word in line.partition("#")[0].split())
-        )
-        for name, block in blocks
-    }
-
-
 def _requests() -> Iterator[tuple[str, bytes]]:
     for name, (_, dump) in golden.REQUESTS.items():
         yield f"golden-{name.replace(' ', '-')}", bytes.fromhex(dump)
-    for name, frame in _dumps().items():
+    for name, frame in dumps("v2.md").items():
         if name.startswith("6"):
             yield f"document-{name}", frame
     for peer in wild_peers():
@@ -84,8 +67,8 @@ def _requests() -> Iterator[tuple[str, bytes]]:
 def _responses() -> Iterator[tuple[str, bytes]]:
     for name, (_, _, dump) in golden.RESPONSES.items():
         yield f"golden-{name.replace(' ', '-')}", bytes.fromhex(dump)
-    for name, frame in _dumps().items():
-        if not name.startswith("6"):
+    for name, frame in dumps("v2.md").items():
+        if name.isdigit() and not name.startswith("6"):
             yield f"document-{name}", frame
     listed = v2.ClientsList((ListedClient(golden.ALICE, b"\x1b[2J"), golden._LISTED[1])).encode()
     yield "list-with-garbage", listed[:40] + b"garbage" + listed[47:]

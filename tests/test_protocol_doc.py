@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.crypto.v2 import SymmetricKey
 from messageu.model import NOBODY, ClientId, ListedClient, MessageId, PublicKey, UserName
 from messageu.wire import NEED_DATA, Parser, v2
+from tests.dumps import dumps
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "protocol" / "v2.md"
+DUMPS = dumps("v2.md")
 
 ALICE = ClientId(bytes(range(0xA1, 0xB1)))
 BOB = ClientId(bytes(range(0xB1, 0xC1)))
@@ -43,42 +41,24 @@ RESPONSES = {
 }
 
 
-def dumps() -> dict[str, bytes]:
-    """The bytes of each block of the document, by its name."""
-    blocks = re.findall(
-        r"^```hex (\w+)\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    return {name: b"".join(_octets(block)) for name, block in blocks}
-
-
-def _octets(block: str) -> list[bytes]:
-    octets = []
-    for line in block.splitlines():
-        for word in line.partition("#")[0].split():
-            octet, _, times = word.partition("*")
-            octets.append(bytes.fromhex(octet) * int(times or 1))
-    return octets
-
-
 class DocumentTests(SynchronousTestCase):
     """docs/protocol/v2.md."""
 
     def test_every_code_has_a_dump(self) -> None:
         """Each request and each answer is dumped, and nothing that does not exist."""
         codes = {*map(int, v2.RequestCode), *map(int, v2.ResponseCode)}
-        self.assertEqual(set(dumps()), {str(code) for code in codes} | {"sealed"})
+        self.assertEqual(set(DUMPS), {str(code) for code in codes} | {"sealed"})
 
     def test_dumps_are_what_is_sent(self) -> None:
         """The frame that the code makes is the frame that the document shows."""
-        shown = dumps()
         for name, frame in (REQUESTS | RESPONSES).items():
-            self.assertEqual(shown[name].hex(" "), frame.encode().hex(" "), name)
-        self.assertEqual(shown["sealed"].hex(" "), SEALED.hex(" "))
+            self.assertEqual(DUMPS[name].hex(" "), frame.encode().hex(" "), name)
+        self.assertEqual(DUMPS["sealed"].hex(" "), SEALED.hex(" "))
 
     def test_dumps_are_read(self) -> None:
         """The relay reads the requests that the document shows, as what it says they are."""
         parser = Parser(v2.RequestCodec())
         for name, request in REQUESTS.items():
-            parser.receive_data(dumps()[name])
+            parser.receive_data(DUMPS[name])
             self.assertEqual(parser.next_event(), request)
         self.assertIs(parser.next_event(), NEED_DATA)
