@@ -36,19 +36,19 @@ class Answer:
 
 def requests(data: bytes) -> None:
     """What a relay reads."""
-    whole = _check_splits(REQUEST_CODEC, data, max_payload=REQUEST_CODEC.payload_limit)
+    whole = check_splits(REQUEST_CODEC, data, max_payload=REQUEST_CODEC.payload_limit)
     assert _in_runs(data) == whole, "next_run and next_event disagree"
     for answer in whole:
         if isinstance(answer.outcome, v2.Request):
             frame = answer.outcome.encode()
-            assert _answers(REQUEST_CODEC, [frame]) == [evolve(answer, offset=0)]
+            assert answers_to(REQUEST_CODEC, [frame]) == [evolve(answer, offset=0)]
             if not isinstance(answer.outcome.body, v2.Register):  # garbage behind the name goes
                 assert data.startswith(frame, answer.offset), "a frame that was not sent"
 
 
 def responses(data: bytes) -> None:
     """What a client reads."""
-    whole = _check_splits(RESPONSE_CODEC, data, max_payload=max(271, CONTENT_LIMIT))
+    whole = check_splits(RESPONSE_CODEC, data, max_payload=max(271, CONTENT_LIMIT))
     for answer in whole:
         _check_response(answer.outcome)
 
@@ -70,14 +70,14 @@ def _check_response(event: Any) -> None:
             frame, expected = event.encode(), [event]
         case _:
             return
-    assert [answer.outcome for answer in _answers(RESPONSE_CODEC, [frame])] == expected
+    assert [answer.outcome for answer in answers_to(RESPONSE_CODEC, [frame])] == expected
 
 
-def _check_splits(codec: Codec[Any], data: bytes, *, max_payload: int) -> list[Answer]:
+def check_splits(codec: Codec[Any], data: bytes, *, max_payload: int) -> list[Answer]:
     """The answers to the whole, which are those to the same bytes in pieces."""
-    whole = _answers(codec, [data], max_payload)
+    whole = answers_to(codec, [data], max_payload)
     for pieces in (_evenly(data), _anyhow(data)):
-        assert _answers(codec, pieces, max_payload) == whole, "the split makes a difference"
+        assert answers_to(codec, pieces, max_payload) == whole, "the split makes a difference"
     return whole
 
 
@@ -94,7 +94,9 @@ def _anyhow(data: bytes) -> Iterator[bytes]:
         yield data[start:end]
 
 
-def _answers(codec: Codec[Any], pieces: Iterable[bytes], max_payload: int = 2**32) -> list[Answer]:
+def answers_to(
+    codec: Codec[Any], pieces: Iterable[bytes], max_payload: int = 2**32
+) -> list[Answer]:
     """All that a new parser answers, up to a fatal error."""
     parser: Parser[Any] = Parser(codec)
     answers: list[Answer] = []

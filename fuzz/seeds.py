@@ -14,7 +14,7 @@ from messageu.client import Keyring
 from messageu.crypto.v2 import wrap
 from messageu.model import ClientId, ListedClient, PublicKey
 from messageu.store._schema import create_tables, create_views
-from messageu.wire import v2
+from messageu.wire import v2, v3
 from tests.dumps import dumps
 from tests.vectors import wild_peers
 from tests.wire.v2 import _golden as golden
@@ -30,6 +30,8 @@ def main() -> None:
     seeds = {
         "requests": dict(_requests()),
         "responses": dict(_responses()),
+        "requests_v3": dict(_requests_v3()),
+        "responses_v3": dict(_responses_v3()),
         "identity": dict(_identities()),
         "keyring": dict(_keyrings()),
         "address": _ADDRESSES,
@@ -79,6 +81,31 @@ def _responses() -> Iterator[tuple[str, bytes]]:
     yield "oversized", v2.WaitingMessages((large, *golden._WAITING)).encode() + waiting
     yield "item-too-long", waiting[:-4] + b"\x09\x00\x00\x00"
     yield "cut-head", waiting[:3] + b"\x30\x00\x00\x00" + waiting[7:]
+
+
+def _requests_v3() -> Iterator[tuple[str, bytes]]:
+    frames = {int(name): raw for name, raw in dumps("v3.md").items() if name.isdigit()}
+    for code in v3.RequestCode:
+        yield f"document-{code}", frames[code]
+    yield "two", frames[710] + frames[703]
+    yield "empty-registration", v3.Request(1, v3.Register(b"")).encode()
+    yield "token", v3.Request(2**32 - 1, v3.Register(b"bob", bytes(16))).encode()
+    yield "unknown-code", frames[703].replace(b"\xbf\x02", b"\xc7\x02") + frames[700]
+    yield "client-id", b"\x01" + frames[710][1:]
+    yield "no-correlation", frames[710][:-4] + bytes(4)
+    yield "other-count", frames[704][:-106] + b"\x02" + frames[704][-105:]
+
+
+def _responses_v3() -> Iterator[tuple[str, bytes]]:
+    frames = {int(name): raw for name, raw in dumps("v3.md").items() if name.isdigit()}
+    for code in v3.ResponseCode:
+        yield f"document-{code}", frames[code]
+    yield "two", frames[2710] + frames[2721]
+    yield "error-of-no-request", frames[9001][:7] + bytes(4) + frames[9001][11:]
+    yield "unknown-reason", frames[9001][:-6] + b"\xff\xff" + frames[9001][-4:]
+    yield "push-with-correlation", frames[2721][:-4] + b"\x01\0\0\0"
+    yield "unknown-mode", frames[2700][:-2] + b"\x03\0"
+    yield "reserved", frames[2700][:-1] + b"\xff"
 
 
 def _identities() -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from . import databases, envelopes, files, frames, texts
+from . import databases, envelopes, files, frames, frames_v3, texts
 
 FOLDER: Final = Path(__file__).resolve().parent
 
@@ -46,6 +46,8 @@ TARGETS: Final = {
     for target in (
         Target("requests", frames.requests, "frames"),
         Target("responses", frames.responses, "frames"),
+        Target("requests_v3", frames_v3.requests, "frames_v3"),
+        Target("responses_v3", frames_v3.responses, "frames_v3"),
         Target("identity", files.identity, "identity"),
         Target("keyring", files.keyring, "keyring"),
         Target("address", files.address, "address", max_size=256),

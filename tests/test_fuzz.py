@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import databases, envelopes, files, frames, texts
+from fuzz import databases, envelopes, files, frames, frames_v3, texts
 from fuzz.targets import TARGETS
 from messageu.cli import _text
 from messageu.client import Identity, RelayAddress, _keyring
@@ -17,7 +18,7 @@ from messageu.client._messages import KeyRequest, Sender
 from messageu.crypto.v2 import SymmetricKey
 from messageu.model import ClientId
 from messageu.store import SqliteStore, _opening, _takeover
-from messageu.wire import Parser, Run, v2
+from messageu.wire import Parser, Run, v2, v3
 
 
 class CorpusTests(SynchronousTestCase):
@@ -30,6 +31,14 @@ class CorpusTests(SynchronousTestCase):
     def test_responses(self) -> None:
         """What a client reads."""
         self.run_corpus("responses")
+
+    def test_requests_v3(self) -> None:
+        """What a relay of v3 reads."""
+        self.run_corpus("requests_v3")
+
+    def test_responses_v3(self) -> None:
+        """What a client of v3 reads."""
+        self.run_corpus("responses_v3")
 
     def test_identity(self) -> None:
         """me.info."""
@@ -92,6 +101,8 @@ class NoticingTests(SynchronousTestCase):
         forgetful = mock.patch.object(Parser, "_compact", lambda self: self._fail("forgotten"))
         self.notices(frames.requests, "requests", forgetful)
         self.notices(frames.responses, "responses", forgetful)
+        self.notices(frames_v3.requests, "requests_v3", forgetful)
+        self.notices(frames_v3.responses, "responses_v3", forgetful)
 
     def test_run_that_differs(self) -> None:
         """A short cut that leaves out a frame, or takes another's type, is noticed."""
@@ -105,11 +116,22 @@ class NoticingTests(SynchronousTestCase):
             frames.requests, "requests", mock.patch.object(v2.RequestCodec, "read_run", leaves_out)
         )
 
+    def test_frame_that_is_another(self) -> None:
+        """A request of v3 that is read as another is noticed, and so is an answer."""
+        for target, corpus, body in (
+            (frames_v3.requests, "requests_v3", v3.Subscribe),
+            (frames_v3.responses, "responses_v3", v3.Published),
+        ):
+            other = mock.patch.object(body, "decode", lambda _, body=body: _ones(body))
+            self.notices(target, corpus, other)
+
     def test_foreign_error(self) -> None:
         """An exception that is not of our tree is noticed."""
         for target, corpus, owner, name in (
             (frames.requests, "requests", v2.SendMessage, "decode"),
             (frames.responses, "responses", v2.Stored, "decode"),
+            (frames_v3.requests, "requests_v3", v3.Register, "decode"),
+            (frames_v3.responses, "responses_v3", v3.Claimed, "decode"),
             (files.identity, "identity", ClientId, "from_hex"),
             (files.keyring, "keyring", ClientId, "from_hex"),
             (files.address, "address", RelayAddress, "__init__"),
@@ -175,6 +197,10 @@ class NoticingTests(SynchronousTestCase):
                     file.write(b"spoilt")
 
         self.notices(databases.database, "database", mock.patch.object(SqliteStore, "open", spoils))
+
+
+def _ones(body: type[Any]) -> Any:
+    return body(*(1 for _ in fields(body)))
 
 
 def _breaks(target: Callable[[bytes], None], data: bytes) -> bool:
