@@ -1,0 +1,1 @@
+"""A client of MessageU v3 for an application with its own reactor."""
