@@ -9,10 +9,12 @@ from typing import Any, Final, Self
 
 from attrs import field, frozen
 
+from messageu.crypto import CryptoError
 from messageu.crypto.v3 import Cost, derive_key
 from messageu.model.v3 import label
 
-from ._vault_errors import PassphraseNeeded, PassphraseWrong, VaultDamaged
+from ._passphrase import checked
+from ._vault_errors import PassphraseNeeded, PassphraseWrong, VaultDamaged, VaultUnusable
 
 RECIPE_LIMIT: Final = 4096
 """Bytes of a recipe that are read."""
@@ -51,22 +53,23 @@ class Recipe:
     def make(cls, passphrase: str | None, cost: Cost) -> tuple[Self, bytes]:
         """A new one, and the key that it leads to. It takes as long as ``cost`` says.
 
-        :raises PassphraseNeeded: when the passphrase is empty.
+        :raises PassphraseInvalid: when the passphrase can be none.
+        :raises VaultUnusable: when there is not enough memory.
         """
         if passphrase is None:
             key = secrets.token_bytes(KEY_SIZE)
             return cls(None, key, _check_of(key)), key
-        if not passphrase:
-            raise PassphraseNeeded("a passphrase cannot be empty")
         salt = secrets.token_bytes(SALT_SIZE)
-        key = derive_key(passphrase, salt, cost)
+        key = _derive(passphrase, salt, cost)
         return cls(cost, salt, _check_of(key)), key
 
     def key(self, passphrase: str | None) -> bytes:
         """The key, 32 bytes. It takes as long as the cost says.
 
         :raises PassphraseNeeded: when there is one and it was not given.
+        :raises PassphraseInvalid: when it can be none.
         :raises PassphraseWrong: when it is not this one, or there is none.
+        :raises VaultDamaged: when the key that lies in the clear is not what was written.
         """
         if self.cost is None:
             if passphrase is not None:
@@ -75,7 +78,7 @@ class Recipe:
         elif passphrase is None:
             raise PassphraseNeeded("it has a passphrase, and none was given")
         else:
-            key = derive_key(passphrase, self.secret, self.cost)
+            key = _derive(passphrase, self.secret, self.cost)
         if hmac.compare_digest(_check_of(key), self.check):
             return key
         if self.cost is None:
@@ -125,6 +128,13 @@ class Recipe:
             lanes=lanes,
         )
         return cls(cost, _raw(fields["salt"], SALT_SIZE, SALT_LIMIT), check)
+
+
+def _derive(passphrase: str, salt: bytes, cost: Cost) -> bytes:
+    try:
+        return derive_key(checked(passphrase), salt, cost)
+    except CryptoError as error:
+        raise VaultUnusable(str(error)) from None
 
 
 def _check_of(key: bytes) -> bytes:

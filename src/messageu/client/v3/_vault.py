@@ -38,6 +38,7 @@ DATABASE_NAME: Final = "state.db"
 RECIPE_NAME: Final = "state.kdf"
 LOCK_NAME: Final = "state.lock"
 NEW_NAME: Final = ".state.db.new"
+IMPORT_NAME: Final = ".state.db.import"
 _LEFT_OVER: Final = ("", "-journal", "-wal")
 
 JOURNAL_LIMIT: Final = 4 * 2**20
@@ -224,6 +225,8 @@ def lock_vault(folder: Path, *, create: bool) -> FileIO:
         if error.errno == errno.EWOULDBLOCK:
             lock.close()
             raise VaultLocked("another program has the profile open") from None
+    for name in (NEW_NAME, IMPORT_NAME):
+        remove_database(folder / name)  # what a crash has left
     return lock
 
 
@@ -375,6 +378,7 @@ def naming_os_errors() -> Iterator[None]:
 
 _BY_CODE: Final[dict[int, tuple[type[VaultError], str]]] = {
     sqlcipher.SQLITE_BUSY: (VaultLocked, "another program has the profile open"),
+    sqlcipher.SQLITE_ERROR: (VaultDamaged, "the profile's database is damaged"),  # no such table
     sqlcipher.SQLITE_NOTADB: (VaultDamaged, "the profile's database is damaged"),
     sqlcipher.SQLITE_CORRUPT: (VaultDamaged, "the profile's database is damaged"),
     sqlcipher.SQLITE_FULL: (VaultUnusable, "the disk is full"),

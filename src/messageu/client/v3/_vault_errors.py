@@ -39,3 +39,11 @@ class PassphraseWrong(VaultError):
 
 class ProfileExported(VaultError):
     """The profile was exported: it lives on in the file that was written, and no more here."""
+
+
+class PassphraseInvalid(VaultError):
+    """That cannot be a passphrase, or it cannot be read."""
+
+
+class ExportInvalid(VaultError):
+    """The file is no export of a profile, or not all of one."""
