@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import messageu
 from messageu.client.v3 import _recipe
+from messageu.client.v3._database import DatabaseError
 from messageu.client.v3._recipe import Recipe
 from messageu.client.v3._vault import (
     DATABASE_NAME,
@@ -22,7 +23,6 @@ from messageu.client.v3._vault import (
     LOCK_NAME,
     NEW_NAME,
     RECIPE_NAME,
-    DatabaseError,
     Vault,
     mark_exported,
     needs_passphrase,

@@ -24,11 +24,11 @@ from typing import BinaryIO, Final
 from messageu.crypto.v3 import DEFAULT_COST, Cost
 from messageu.model.v3 import label
 
+from ._database import Connection, transaction
 from ._place import place
 from ._recipe import RECIPE_LIMIT, Recipe
 from ._vault import (
     IMPORT_NAME,
-    Connection,
     connect,
     lock_vault,
     make_database,
@@ -40,7 +40,6 @@ from ._vault import (
     raw_key,
     remove_database,
     sync_file,
-    transaction,
 )
 from ._vault_errors import ExportInvalid, VaultDamaged, VaultError, VaultExists
 

@@ -11,11 +11,11 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self
 
 import sqlcipher3.dbapi2 as sqlcipher  # type: ignore[import-untyped]
 from attrs import field, frozen
@@ -23,6 +23,7 @@ from attrs import field, frozen
 from messageu.client._files import read_small, remove, replace_file, sync_folder
 from messageu.crypto.v3 import DEFAULT_COST, Cost
 
+from ._database import Connection, DatabaseError, transaction
 from ._recipe import RECIPE_LIMIT, Recipe
 from ._vault_errors import (
     ProfileExported,
@@ -44,30 +45,10 @@ _LEFT_OVER: Final = ("", "-journal", "-wal")
 JOURNAL_LIMIT: Final = 4 * 2**20
 """Bytes that the write-ahead log keeps between transactions."""
 
-DatabaseError: type[Exception] = sqlcipher.Error
-"""What every statement may raise. Its text can quote a statement, never a value."""
 
-Row: TypeAlias = tuple[Any, ...]
+class OwnConnection(Connection, Protocol):
+    """A connection that we have opened, and close."""
 
-
-class Cursor(Protocol):
-    """What a statement answers."""
-
-    rowcount: int
-    lastrowid: int
-
-    def fetchone(self) -> Row | None: ...
-    def fetchall(self) -> list[Row]: ...
-    def __iter__(self) -> Iterator[Row]: ...
-
-
-class Connection(Protocol):
-    """A connection to the database. It commits by itself outside of a transaction."""
-
-    in_transaction: bool
-
-    def execute(self, sql: str, parameters: Sequence[object] = (), /) -> Cursor: ...
-    def executemany(self, sql: str, rows: Iterator[Sequence[object]], /) -> Cursor: ...
     def close(self) -> None: ...
 
 
@@ -80,7 +61,7 @@ class Vault:
     """
 
     folder: Path
-    connection: Connection = field(repr=False)
+    connection: OwnConnection = field(repr=False)
     _lock: FileIO = field(repr=False)
 
     @contextmanager
@@ -183,23 +164,6 @@ def mark_exported(connection: Connection, exported: bool) -> None:
     connection.execute("UPDATE vault_state SET exported = ?", (int(exported),))
 
 
-@contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """All that is written within is kept, or none of it; it is on the disk at the end.
-
-    :raises DatabaseError: when it could not be kept.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # Some errors have ended the transaction already.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
 def lock_vault(folder: Path, *, create: bool) -> FileIO:
     """Keep all others out, until what is answered is closed or the process ends.
 
@@ -257,7 +221,7 @@ def make_database(
     return key
 
 
-def connect(path: Path, key: bytes, journal: str = "WAL") -> Connection:
+def connect(path: Path, key: bytes, journal: str = "WAL") -> OwnConnection:
     """A connection to the database under a key, which is in no statement and in no log.
 
     :param journal: DELETE while it is made: then it is one file when it is closed, whatever failed.
@@ -275,7 +239,7 @@ def connect(path: Path, key: bytes, journal: str = "WAL") -> Connection:
         except BaseException:
             connection.close()
             raise
-    opened: Connection = connection
+    opened: OwnConnection = connection
     return opened
 
 
@@ -347,7 +311,7 @@ def _found(path: Path, key: bytes) -> None:
         connection.close()
 
 
-def _open_database(folder: Path, key: bytes) -> Connection:
+def _open_database(folder: Path, key: bytes) -> OwnConnection:
     path = folder / DATABASE_NAME
     with suppress(OSError):
         path.chmod(0o600)  # it may come out of a backup
