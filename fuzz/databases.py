@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 from twisted.internet.task import Clock
 
 from messageu.store import SqliteStore, StoreUnusable
-from messageu.store._schema import create_tables, create_views
+from messageu.store._schema import create_mailboxes, create_views
 from messageu.store._takeover import check_foreign, take_over
 from messageu.testing.threadpool import threadless_pool
 
@@ -353,6 +353,6 @@ def _schema(cursor: sqlite3.Cursor) -> list[tuple[Cell, ...]]:
 def _fresh_schema() -> list[tuple[Cell, ...]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         cursor = connection.cursor()
-        create_tables(cursor)
+        create_mailboxes(cursor)
         create_views(cursor)
         return _schema(cursor)
