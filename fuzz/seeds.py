@@ -12,14 +12,16 @@ from typing import Final
 
 from messageu.client import Keyring
 from messageu.crypto.v2 import wrap
+from messageu.crypto.v3 import Ciphertext, FileOffer, Kind, Message, _seals, encode_receipt
 from messageu.model import ClientId, ListedClient, PublicKey
+from messageu.model.v3 import IdentityKeys
 from messageu.store._schema import create_tables, create_views
 from messageu.wire import v2, v3
 from tests.dumps import dumps
 from tests.vectors import wild_peers
 from tests.wire.v2 import _golden as golden
 
-from . import envelopes
+from . import contents, envelopes
 from .databases import PEOPLE
 from .files import OWNER
 from .targets import TARGETS
@@ -36,6 +38,7 @@ def main() -> None:
         "keyring": dict(_keyrings()),
         "address": _ADDRESSES,
         "envelopes": dict(_envelopes()),
+        "contents": dict(_contents()),
         "terminal": _TEXTS,
         "rows": _ROWS,
         "database": dict(_databases()),
@@ -156,6 +159,28 @@ def _envelopes() -> Iterator[tuple[str, bytes]]:
         for person, kept in peer.identities.items():
             yield f"private-{peer.label}-{person}", b"\xf0" + kept.private_key
     yield "public", b"\xf1" + own.public_key.raw
+
+
+def _contents() -> Iterator[tuple[str, bytes]]:
+    anna = IdentityKeys(b"a" * 32, b"A" * 32)
+    bern = IdentityKeys(b"b" * 32, b"B" * 32)
+    offer = FileOffer(b"k" * 32, 5, b"d" * 32, 1, "fünf.txt", "text/plain").encode()
+    receipt = encode_receipt([bytes(16), b"\xff" * 16])
+    for name, sequence, kind, body in (
+        ("text", 1, Kind.TEXT, b"hello"),
+        ("receipt", 0, Kind.RECEIPT, receipt),
+        ("file", 2, Kind.FILE, offer),
+        ("renewal", 3, Kind.RENEWAL, b""),
+        ("profile", 0, Kind.PROFILE, b"Anna"),
+        ("unknown", 2**64 - 1, 255, b"?"),
+    ):
+        message = Message(anna, bern, bytes(range(16)), sequence, 1, 2, kind, body).encode()
+        yield f"message-{name}", bytes((contents.MESSAGE,)) + message
+        content = _seals._content(anna, Ciphertext(sequence % 2, message))
+        yield f"seal-{name}", bytes((contents.SEAL,)) + content
+    yield "offer", bytes((contents.OFFER,)) + offer
+    yield "offer-without-texts", bytes((contents.OFFER,)) + offer[:76] + bytes(3)
+    yield "receipt", bytes((contents.RECEIPT,)) + receipt
 
 
 def _databases() -> Iterator[tuple[str, bytes]]:

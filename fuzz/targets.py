@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from . import databases, envelopes, files, frames, frames_v3, texts
+from . import contents, databases, envelopes, files, frames, frames_v3, texts
 
 FOLDER: Final = Path(__file__).resolve().parent
 
@@ -52,6 +52,7 @@ TARGETS: Final = {
         Target("keyring", files.keyring, "keyring"),
         Target("address", files.address, "address", max_size=256),
         Target("envelopes", envelopes.envelopes, "envelopes", max_size=1024),
+        Target("contents", contents.contents, "contents"),
         Target("terminal", texts.terminal, "terminal", max_size=1024),
         Target("rows", databases.rows, "rows", max_size=2048),
         Target("database", databases.database, "database", max_size=16384),

@@ -9,13 +9,14 @@ from unittest import mock
 from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import databases, envelopes, files, frames, frames_v3, texts
+from fuzz import contents, databases, envelopes, files, frames, frames_v3, texts
 from fuzz.targets import TARGETS
 from messageu.cli import _text
 from messageu.client import Identity, RelayAddress, _keyring
 from messageu.client._inbox import Opener
 from messageu.client._messages import KeyRequest, Sender
 from messageu.crypto.v2 import SymmetricKey
+from messageu.crypto.v3 import Ciphertext, FileOffer, Message, _seals
 from messageu.model import ClientId
 from messageu.store import SqliteStore, _opening, _takeover
 from messageu.wire import Parser, Run, v2, v3
@@ -55,6 +56,10 @@ class CorpusTests(SynchronousTestCase):
     def test_envelopes(self) -> None:
         """Sealed messages and keys."""
         self.run_corpus("envelopes")
+
+    def test_contents(self) -> None:
+        """What is inside v3's seals and ratchets."""
+        self.run_corpus("contents")
 
     def test_terminal(self) -> None:
         """What is shown."""
@@ -136,6 +141,7 @@ class NoticingTests(SynchronousTestCase):
             (files.keyring, "keyring", ClientId, "from_hex"),
             (files.address, "address", RelayAddress, "__init__"),
             (envelopes.envelopes, "envelopes", SymmetricKey, "open"),
+            (contents.contents, "contents", FileOffer, "__init__"),
             (databases.rows, "rows", _takeover, "_id"),
             (databases.database, "database", _opening, "check_foreign"),
         ):
@@ -164,6 +170,17 @@ class NoticingTests(SynchronousTestCase):
 
         self.notices(
             envelopes.envelopes, "envelopes", mock.patch.object(Opener, "open", opens_anything)
+        )
+
+    def test_content_that_is_read_as_another(self) -> None:
+        """What v3's readers leave out, or take for something else, is noticed."""
+        self.notices(
+            contents.contents,
+            "contents",
+            mock.patch.object(_seals, "Ciphertext", lambda kind, raw: Ciphertext(kind, raw[1:])),
+            mock.patch.object(contents, "decode_receipt", lambda body: [body[:16]]),
+            mock.patch.object(Message, "encode", lambda _: b"a message"),
+            mock.patch.object(FileOffer, "encode", lambda _: b"an offer"),
         )
 
     def test_terminal_that_obeys(self) -> None:
