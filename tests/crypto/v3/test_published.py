@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.crypto.signatures import is_signed
 from messageu.crypto.v3 import CryptoError, HpkeKey, _seals, seal
-from messageu.model import v3
 
 from ._people import ENVELOPE_ID, KEY_ID, account, said
 from ._published import hpke_cases, published, raw, wycheproof
@@ -192,8 +191,3 @@ class PublishedTests(SynchronousTestCase):
         suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
         key = X25519PrivateKey.from_private_bytes(vector["skRm"])
         self.assertTrue(all_opened(suite, key, vector))
-
-    def test_sizes(self):
-        """The sizes in the model are the libraries'."""
-        self.assertEqual(len(HpkeKey.create().public), v3.HPKE_KEY_SIZE)
-        self.assertEqual(KEM.MLKEM768_X25519.enc_length() + 16, v3.HPKE_OVERHEAD)
