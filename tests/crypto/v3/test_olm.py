@@ -52,6 +52,33 @@ class AccountTests(SynchronousTestCase):
         berta.make_one_time_keys(50)
         self.assertEqual(len(berta.unpublished_one_time_keys()), 50)
 
+    def test_eras(self):
+        """A state from before gives no id away twice, once it is in a later era."""
+        berta = account("berta")
+        berta.make_one_time_keys(2)
+        backup = again(berta)
+        given = {key.key_id for key in berta.unpublished_one_time_keys()}
+        berta.mark_published()
+        berta.make_one_time_keys(2)
+        given |= {key.key_id for key in berta.unpublished_one_time_keys()}
+        berta.rotate_fallback_key()
+        given.add(berta.fallback_key()[0])
+
+        backup.begin_era(5)
+        backup.make_one_time_keys(3)
+        backup.rotate_fallback_key()
+        backup = again(backup)
+        keys = backup.unpublished_one_time_keys()
+        later = {key.key_id for key in keys} | {backup.fallback_key()[0]}
+        self.assertEqual({key_id >> 32 for key_id in later}, {5})
+        self.assertGreater(min(later), max(given))
+        self.assertTrue(all(is_one_time_key_signed(backup.keys, key) for key in keys))
+        first = account("anna").begin(backup.keys, keys[0].key).encrypt(b"hello")
+        self.assertEqual(backup.accept(account("anna").keys, first)[1], b"hello")
+        self.assertEqual(backup.era, 5)
+        for era in (-1, 0, 5, 2**32):
+            self.assertRaises(CryptoError, backup.begin_era, era)
+
     def test_fallback_key(self):
         """There is one from the beginning; it stays the same until it is rotated."""
         berta = Account.create()
@@ -86,13 +113,15 @@ class AccountTests(SynchronousTestCase):
     def test_damaged_dump(self):
         """A dump that has changed is refused, and so is one of another version."""
         dump = account("anna").dump()
-        version, key_id, key, pickle = dump.split(" ")
+        version, era, key_id, key, pickle = dump.split(" ")
         for wrong in (
             dump[:-1],
             dump[:-8] + "AAAAAAAA",
-            f"2 {key_id} {key} {pickle}",
-            f"{version} x {key} {pickle}",
-            f"{version} {key_id} x {pickle}",
+            f"2 {era} {key_id} {key} {pickle}",
+            f"{version} x {key_id} {key} {pickle}",
+            f"{version} {era} x {key} {pickle}",
+            f"{version} {era} {key_id} x {pickle}",
+            f"{version} {key_id} {key} {pickle}",
         ):
             self.assertRaises(CryptoError, Account.restore, wrong)
         session = conversation()[0].dump()

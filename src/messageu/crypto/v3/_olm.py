@@ -24,6 +24,9 @@ _DUMP_KEY: Final = bytes(32)
 
 _DUMP_VERSION: Final = "1"
 
+_ERA_SHIFT: Final = 32
+"""Bits of a key's id below its era."""
+
 
 class _FallbackKeys(Protocol):
     """What vodozemac's Account has, and its stubs do not tell of."""
@@ -99,13 +102,14 @@ class Account:
     """The long-lived keys of a client, and its prekeys. After a change it has to be dumped anew."""
 
     _olm: vodozemac.Account
+    _era: int
     _fallback_key: tuple[int, bytes]
 
     @classmethod
     def create(cls) -> Self:
-        """New keys, and a first fallback key."""
+        """New keys, and a first fallback key, in era 0."""
         olm = vodozemac.Account()
-        return cls(olm, _new_fallback_key(olm))
+        return cls(olm, 0, _new_fallback_key(olm, 0))
 
     @classmethod
     def restore(cls, dump: str) -> Self:
@@ -114,17 +118,18 @@ class Account:
         :raises CryptoError: when it is none.
         """
         with refused("the dump of an account cannot be read"):
-            version, key_id, key, pickle = dump.split(" ")
+            version, era, key_id, key, pickle = dump.split(" ")
             if version != _DUMP_VERSION:
                 raise CryptoError("the dump of an account is of another version")
-            fallback_key = int(key_id), bytes.fromhex(key)
-            return cls(vodozemac.Account.from_pickle(pickle, _DUMP_KEY), fallback_key)
+            olm = vodozemac.Account.from_pickle(pickle, _DUMP_KEY)
+            return cls(olm, int(era), (int(key_id), bytes.fromhex(key)))
 
     def dump(self) -> str:
         """All of it, secrets included: a constant is the key. Some 100 characters a prekey."""
         key_id, key = self._fallback_key
         # vodozemac forgets to tell which fallback key is published.
-        return f"{_DUMP_VERSION} {key_id} {key.hex()} {self._olm.pickle(_DUMP_KEY)}"
+        fields = _DUMP_VERSION, self._era, key_id, key.hex(), self._olm.pickle(_DUMP_KEY)
+        return " ".join(map(str, fields))
 
     @property
     def keys(self) -> v3.IdentityKeys:
@@ -135,6 +140,23 @@ class Account:
     def sign(self, text: bytes) -> bytes:
         """The account's Ed25519 signature, 64 bytes."""
         return _bytes(self._olm.sign(text).to_base64())
+
+    @property
+    def era(self) -> int:
+        """The upper half of the ids of new prekeys."""
+        return self._era
+
+    def begin_era(self, era: int) -> None:
+        """Give ids of a later era, a u32, to all prekeys that are made or unpublished from now on.
+
+        vodozemac counts prekeys in its own state: one that is restored from before would give ids
+        away a second time, and a relay takes none twice.
+
+        :raises CryptoError: when it is not later.
+        """
+        if not self._era < era < v3.U32_LIMIT:
+            raise CryptoError("an era does not come after the one before")
+        self._era = era
 
     def make_one_time_keys(self, count: int) -> None:
         """So many more, up to 50 at once; they are told of until ``mark_published``.
@@ -147,7 +169,10 @@ class Account:
 
     def unpublished_one_time_keys(self) -> Sequence[v3.OneTimeKey]:
         """Those that are new since ``mark_published``, signed, by their ids."""
-        keys = ((_key_id(name), key.to_bytes()) for name, key in self._olm.one_time_keys.items())
+        keys = (
+            (_key_id(name, self._era), key.to_bytes())
+            for name, key in self._olm.one_time_keys.items()
+        )
         return [self._signed(*pair) for pair in sorted(keys)]
 
     def _signed(self, key_id: int, key: bytes) -> v3.OneTimeKey:
@@ -156,7 +181,7 @@ class Account:
 
     def rotate_fallback_key(self) -> None:
         """Make a new one. The one before it still opens, the one before that no more."""
-        self._fallback_key = _new_fallback_key(self._olm)
+        self._fallback_key = _new_fallback_key(self._olm, self._era)
 
     def fallback_key(self) -> tuple[int, bytes]:
         """The id and the 32 public bytes of the newest."""
@@ -205,11 +230,11 @@ class Account:
         return Session(session), plaintext
 
 
-def _new_fallback_key(olm: vodozemac.Account) -> tuple[int, bytes]:
+def _new_fallback_key(olm: vodozemac.Account, era: int) -> tuple[int, bytes]:
     account = cast(_FallbackKeys, olm)
     account.generate_fallback_key()
     ((name, key),) = account.fallback_key.items()
-    return _key_id(name), key.to_bytes()
+    return _key_id(name, era), key.to_bytes()
 
 
 def _message(ciphertext: Ciphertext) -> vodozemac.AnyOlmMessage:
@@ -224,9 +249,9 @@ def _pre_key_message(ciphertext: Ciphertext) -> vodozemac.PreKeyMessage:
     return message
 
 
-def _key_id(name: str) -> int:
-    """The number that vodozemac names a key by: a u64 in base64."""
-    return int.from_bytes(_bytes(name), "big")
+def _key_id(name: str, era: int) -> int:
+    """Era and the number that vodozemac names a key by: a u64 in base64, which counts from 0."""
+    return era << _ERA_SHIFT | int.from_bytes(_bytes(name), "big")
 
 
 def _bytes(text: str) -> bytes:
