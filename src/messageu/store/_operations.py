@@ -80,7 +80,7 @@ class StoreWork:
     _seen: dict[int, float] = field(init=False, factory=dict)
     _written: dict[int, float] = field(init=False, factory=dict)
     _mark: int = field(init=False)
-    _deletable: int = field(init=False, default=DELETABLE)
+    _deletable: int = field(init=False, factory=lambda: DELETABLE)
 
     def __attrs_post_init__(self) -> None:
         self._mark = self.leases.mark()
