@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, ClassVar, Final, TextIO, cast
@@ -18,6 +18,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from messageu import __version__
+from messageu.model.v3 import Registration
 from messageu.server import (
     LIMITS,
     BadLimit,
@@ -30,11 +31,15 @@ from messageu.server import (
     control_path,
     read_limits,
 )
-from messageu.store import SCHEMA_VERSION, Quota, SqliteStore
+from messageu.server.v3 import Offer
+from messageu.store import SCHEMA_VERSION, Quota, SqliteStore, beside
 
 _log = Logger()
 
 DEFAULT_PORT: Final = 1357
+DEFAULT_V3_PORT: Final = 1358
+REGISTRATIONS: Final = {mode.name.lower(): mode for mode in Registration}
+EXCLUDE_EACH_OTHER: Final = (("control", "no-control"), ("v3", "no-v3"), ("no-v2", "no-v3"))
 PORT_FILE_SIZE_LIMIT: Final = 64
 DAY: Final = 86_400.0
 INDENT: Final = " " * 4
@@ -53,8 +58,8 @@ class Options(UsageOptions):
     synopsis = "[options]"
     # Without line breaks of ours: usage wraps the text for the terminal, and keeps their indents.
     longdesc = (
-        "A relay for MessageU v2: it registers users, hands out their public keys and keeps their "
-        "encrypted messages until they are fetched. It runs until it is sent SIGTERM or SIGINT; "
+        "A relay for MessageU v2 and v3: it registers users, hands out their public keys and keeps "
+        "their encrypted messages until they are fetched. It runs until it is sent SIGTERM or SIGINT; "
         "then it finishes what it is answering. An endpoint is such as "
         "tcp:1357:interface=127.0.0.1."
     )
@@ -83,6 +88,24 @@ class Options(UsageOptions):
             float,
         ],
         [
+            "v3-certificate",
+            None,
+            None,
+            (
+                "File that holds the certificate for v3 and its key; made when it is missing. "
+                "[default: the name of the database and .tls.pem]"
+            ),
+        ],
+        [
+            "registration",
+            None,
+            "open",
+            (
+                "Who may register over v3: open, token (those whom messageu-admin has made a "
+                "token for) or closed."
+            ),
+        ],
+        [
             "control",
             None,
             None,
@@ -95,11 +118,14 @@ class Options(UsageOptions):
 
     optFlags: ClassVar[list[list[Any]]] = [
         ["no-control", None, "Make no socket for messageu-admin."],
+        ["no-v2", None, "Serve v3 only."],
+        ["no-v3", None, "Serve v2 only."],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
+        self["v3"] = []
         self["limits"] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -113,14 +139,20 @@ class Options(UsageOptions):
             raise SystemExit(f"messageu: {error} (--help explains the options)") from None
 
     def opt_endpoint(self, description: str) -> None:
-        """Where to listen; may be given several times. [default: tcp: and the port in the file]"""
-        try:
-            serverFromString(None, description)
-        except Exception as error:  # noqa: BLE001 - a parser may be a plugin of anybody
-            raise UsageError(f"{description!r} is not an endpoint: {error}") from None
+        """Where to listen for v2; may be given several times. [default: tcp: and the port in the
+        file]"""
+        _check_endpoint(description)
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
+
+    def opt_v3(self, description: str) -> None:
+        """Where to listen for v3; may be given several times. It is a tcp: endpoint, TLS is put
+        around it. [default: tcp:1358]"""
+        _check_endpoint(description)
+        if not description.startswith("tcp:"):
+            raise UsageError(f"--v3 wants a tcp: endpoint, not {description!r}")
+        self["v3"].append(description)
 
     def opt_limit(self, setting: str) -> None:
         """Set a limit, as NAME=VALUE; may be given several times. [default: see --limits]"""
@@ -140,8 +172,20 @@ class Options(UsageOptions):
         days = self["expire-after"]
         if days is not None and not 0 < days < float("inf"):
             raise UsageError("--expire-after wants a number of days above 0")
-        if self["control"] is not None and self["no-control"]:
-            raise UsageError("--control and --no-control exclude each other")
+        try:
+            self["registration"] = REGISTRATIONS[self["registration"]]
+        except KeyError:
+            raise UsageError("--registration is open, token or closed") from None
+        for one, other in EXCLUDE_EACH_OTHER:
+            if self[one] and self[other]:
+                raise UsageError(f"--{one} and --{other} exclude each other")
+
+
+def _check_endpoint(description: str) -> None:
+    try:
+        serverFromString(None, description)
+    except Exception as error:  # noqa: BLE001 - a parser may be a plugin of anybody
+        raise UsageError(f"{description!r} is not an endpoint: {error}") from None
 
 
 def limits_table() -> str:
@@ -163,39 +207,65 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
         _calm_the_collector()
     clock = cast(IReactorTime, reactor)
-    doors = [Door(text, serverFromString(reactor, text)) for text in options["endpoints"]]
-    if not doors:
-        text = f"tcp:{read_port(Path(options['port-file']))}"
-        doors = [Door(text, serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
     days = options["expire-after"]
     limits = Limits(options["settings"])
     quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
     database = Path(options["database"]).absolute()
     store = SqliteStore(database, reactor, now=time.time, quota=quota)
-    return RelayService(
-        doors,
+    service = RelayService(
+        _doors(options, reactor),
         store,
         clock,
         limits,
         None if days is None else Expiry(days * DAY, time.time),
         _keep_stderr(),
-        _control(options, database, store, limits, reactor),
+        _control(options, database, store, reactor, lambda: _status(database, service)),
+        _offer(options, database, store, reactor),
     )
+    return service
+
+
+def _doors(options: Options, reactor: Any) -> Sequence[Door]:
+    if options["no-v2"]:
+        return ()
+    doors = [Door(text, serverFromString(reactor, text)) for text in options["endpoints"]]
+    if doors:
+        return doors
+    text = f"tcp:{read_port(Path(options['port-file']))}"
+    return [Door(text, serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
+
+
+def _offer(options: Options, database: Path, store: SqliteStore, reactor: Any) -> Offer | None:
+    if options["no-v3"]:
+        return None
+    doors = [Door(f"v3 on {text}", serverFromString(reactor, text)) for text in options["v3"]]
+    if not doors:
+        text = f"tcp:{DEFAULT_V3_PORT}"
+        doors = [Door(f"v3 on {text}", serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
+    given = options["v3-certificate"]
+    certificate = beside(database, ".tls.pem") if given is None else Path(given).absolute()
+    return Offer(doors, certificate, store.accounts, options["registration"], time.time)
 
 
 def _control(
-    options: Options, database: Path, store: SqliteStore, limits: Limits, reactor: Any
+    options: Options,
+    database: Path,
+    store: SqliteStore,
+    reactor: Any,
+    status: Callable[[], Mapping[str, object]],
 ) -> ControlSocket | None:
     if options["no-control"]:
         return None
     given = options["control"]
     path = control_path(database) if given is None else Path(given).absolute()
-    factory = ControlFactory(store, lambda: _status(database, limits), reactor)
+    accounts = None if options["no-v3"] else store.accounts
+    factory = ControlFactory(store, status, reactor, accounts=accounts)
     return ControlSocket(path, factory, reactor, required=given is not None)
 
 
-def _status(database: Path, limits: Limits) -> Mapping[str, object]:
-    """What messageu-admin shows of a relay: no names, no addresses."""
+def _status(database: Path, service: RelayService) -> Mapping[str, object]:
+    """What messageu-admin shows of a relay: no names, no addresses of peers."""
+    limits, v3 = service.limits, service.v3
     return {
         "version": __version__,
         "process": os.getpid(),
@@ -204,6 +274,8 @@ def _status(database: Path, limits: Limits) -> Mapping[str, object]:
         "connections": f"{limits.connections} of {limits.connection_limit}",
         "input_bytes": f"{limits.input_bytes} of {limits.settings.input_bytes}",
         "output_bytes": f"{limits.output_bytes} of {limits.settings.output_bytes}",
+        **{f"v3_address_{i}": text for i, text in enumerate(service.addresses, 1)},
+        **({} if v3 is None else v3.status()),
         **{f"met_{name}": count for name, count in sorted(limits.hits.items())},
     }
 

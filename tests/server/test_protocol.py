@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
 from messageu.model import NOBODY, ClientId, Envelope, ListedClient, UserName
-from messageu.server._factory import DEADLINE_STEP
+from messageu.server._accepting import DEADLINE_STEP
 from messageu.server._probe import BlindProbe
 from messageu.store import (
     Directory,

@@ -10,12 +10,18 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from attrs import frozen
+
 from messageu import __version__
+from messageu.model import InvalidValue
+from messageu.model.v3 import Handle
 from messageu.server import (
     Advance,
     BackupRequest,
     ControlError,
     Failed,
+    InviteRequest,
+    ReleaseRequest,
     Request,
     StatusRequest,
     Value,
@@ -83,10 +89,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="its control socket (default: the name of the database and .control)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (command, text, file) in _COMMANDS.items():
+    for name, (command, text, operand) in _COMMANDS.items():
         added = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
-        if file:
-            added.add_argument("file", type=Path, metavar="FILE", help=file)
+        if operand is not None:
+            added.add_argument(
+                operand.name, type=operand.read, help=operand.text, metavar=operand.name.upper()
+            )
         added.set_defaults(command=command)
     return parser.parse_args(arguments)
 
@@ -113,18 +121,54 @@ def _restore(options: argparse.Namespace) -> None:
     _print_checked(database, restored.checked)
 
 
-_COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str, str | None]]] = {
+def _invite(options: argparse.Namespace) -> None:
+    _ask(options, InviteRequest())
+
+
+def _release(options: argparse.Namespace) -> None:
+    _ask(options, ReleaseRequest(options.name))
+
+
+def _name(text: str) -> Handle:
+    try:
+        return Handle.from_text(text)
+    except InvalidValue as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+@frozen
+class _Operand:
+    """What follows a command: as what, how it is read, what it is."""
+
+    name: str
+    read: Callable[[str], object]
+    text: str
+
+
+_COMMANDS: Final[
+    Mapping[str, tuple[Callable[[argparse.Namespace], None], str, _Operand | None]]
+] = {
     "status": (_status, "show how a running relay is", None),
     "backup": (
         _back_up,
         "copy the database of a running relay, and check the copy",
-        "the copy, which must not exist",
+        _Operand("file", Path, "the copy, which must not exist"),
     ),
-    "check": (_check, "read all of a backup, and say what it holds", "the backup"),
+    "check": (
+        _check,
+        "read all of a backup, and say what it holds",
+        _Operand("file", Path, "the backup"),
+    ),
     "restore": (
         _restore,
         "put a copy of a backup in the place of the database, while no relay runs",
-        "the backup, which stays",
+        _Operand("file", Path, "the backup, which stays"),
+    ),
+    "invite": (_invite, "make a token with which one account of v3 can be registered", None),
+    "release-name": (
+        _release,
+        "let a name of a deleted account of v3 be given out again",
+        _Operand("name", _name, "the name"),
     ),
 }
 

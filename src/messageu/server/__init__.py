@@ -8,6 +8,8 @@ from ._control import (
     ControlError,
     Done,
     Failed,
+    InviteRequest,
+    ReleaseRequest,
     Request,
     StatusRequest,
     Value,
@@ -21,11 +23,12 @@ from ._control_socket import (
     control_path,
     socket_address,
 )
+from ._doors import Door
 from ._factory import RelayFactory
 from ._limits import Limits
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
-from ._service import Door, Expiry, RelayService, StartFailed
+from ._service import Expiry, RelayService, StartFailed
 from ._settings import LIMITS, BadLimit, LimitSettings, read_limits
 
 __all__ = [
@@ -43,12 +46,14 @@ __all__ = [
     "Door",
     "Expiry",
     "Failed",
+    "InviteRequest",
     "LimitSettings",
     "Limits",
     "Postmaster",
     "RelayFactory",
     "RelayProtocol",
     "RelayService",
+    "ReleaseRequest",
     "Request",
     "StartFailed",
     "StatusRequest",

@@ -13,6 +13,9 @@ from typing import Final, TypeAlias
 
 from attrs import frozen
 
+from messageu.model import InvalidValue
+from messageu.model.v3 import Handle
+
 LINE_LIMIT: Final = 8192
 """Bytes of a line: a path is at most half as long."""
 
@@ -34,6 +37,18 @@ class BackupRequest:
     """
 
     target: Path
+
+
+@frozen
+class InviteRequest:
+    """Make a token with which one account of v3 can be registered."""
+
+
+@frozen
+class ReleaseRequest:
+    """Let a name of a deleted account of v3 be given out again."""
+
+    name: Handle
 
 
 @frozen
@@ -66,7 +81,7 @@ class Failed:
     text: str
 
 
-Request: TypeAlias = StatusRequest | BackupRequest
+Request: TypeAlias = StatusRequest | BackupRequest | InviteRequest | ReleaseRequest
 Answer: TypeAlias = Advance | Value | Done | Failed
 
 
@@ -83,6 +98,10 @@ def encode_request(request: Request) -> bytes:
             if b"\n" in path or len(path) > LINE_LIMIT // 2:
                 raise ControlError("such a path cannot be told to a relay")
             return b"backup " + path
+        case InviteRequest():
+            return b"invite"
+        case ReleaseRequest(name):
+            return b"release-name " + name.raw
 
 
 def decode_request(line: bytes) -> Request:
@@ -97,10 +116,20 @@ def decode_request(line: bytes) -> Request:
     return decode(rest)
 
 
-def _decode_status(rest: bytes) -> StatusRequest:
-    if rest:
-        raise ControlError("there is no such request")
-    return StatusRequest()
+def _alone(request: type[StatusRequest | InviteRequest]) -> Callable[[bytes], Request]:
+    def decode(rest: bytes) -> Request:
+        if rest:
+            raise ControlError("there is no such request")
+        return request()
+
+    return decode
+
+
+def _decode_release(rest: bytes) -> ReleaseRequest:
+    try:
+        return ReleaseRequest(Handle.from_raw(rest))
+    except InvalidValue as error:
+        raise ControlError(str(error)) from None
 
 
 def _decode_backup(rest: bytes) -> BackupRequest:
@@ -110,8 +139,10 @@ def _decode_backup(rest: bytes) -> BackupRequest:
 
 
 _REQUESTS: Final[Mapping[bytes, Callable[[bytes], Request]]] = {
-    b"status": _decode_status,
+    b"status": _alone(StatusRequest),
     b"backup": _decode_backup,
+    b"invite": _alone(InviteRequest),
+    b"release-name": _decode_release,
 }
 
 

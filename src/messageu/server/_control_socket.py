@@ -6,9 +6,10 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
@@ -20,7 +21,9 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from messageu.model.v3 import TOKEN_SIZE, Handle
 from messageu.store import IBackedUp, StoreError, beside
+from messageu.store.v3 import IAccountStore
 
 from ._control import (
     LINE_LIMIT,
@@ -30,6 +33,8 @@ from ._control import (
     ControlError,
     Done,
     Failed,
+    InviteRequest,
+    ReleaseRequest,
     StatusRequest,
     Value,
     decode_request,
@@ -106,6 +111,26 @@ class ControlProtocol(LineOnlyReceiver):
                 self._end(Done(0))
             case BackupRequest(target):
                 self._back_up(target)
+            case InviteRequest():
+                self._ask_accounts(_invite)
+            case ReleaseRequest(name):
+                self._ask_accounts(lambda accounts: _release(accounts, name))
+
+    def _ask_accounts(self, ask: Callable[[IAccountStore], Deferred[Sequence[Answer]]]) -> None:
+        accounts = self._relay.accounts
+        if accounts is None:
+            self._end(Failed("this relay does not serve v3"))
+            return
+        answered = ask(accounts)
+        answered.addErrback(lambda failure: [_failed(failure)])
+        answered.addCallback(self._answer)
+
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        *others, last = answers
+        if not self._gone:
+            for answer in others:
+                self._tell(answer)
+        self._end(last)
 
     def _back_up(self, target: Path) -> None:
         _log.info("the operator asks for a backup: {target}", target=str(target))
@@ -151,8 +176,23 @@ def _failed(failure: Failure) -> Failed:
         return Failed(str(failure.value))
     if failure.check(CancelledError):
         return Failed("nobody waits for the backup any more")
-    _log.failure("a backup failed", failure)
-    return Failed("the backup failed; the log of the relay says why")
+    _log.failure("what the operator asked for failed", failure)
+    return Failed("it failed; the log of the relay says why")
+
+
+def _invite(accounts: IAccountStore) -> Deferred[Sequence[Answer]]:
+    token = token_bytes(TOKEN_SIZE)
+    invited = accounts.invite(token)
+    return invited.addCallback(lambda _: [Value("token", token.hex()), Done(0)])
+
+
+def _release(accounts: IAccountStore, name: Handle) -> Deferred[Sequence[Answer]]:
+    def answer(released: bool) -> Sequence[Answer]:
+        if released:
+            return [Done(0)]
+        return [Failed("this is no name of an account that was deleted")]
+
+    return accounts.release_name(name).addCallback(answer)
 
 
 class ControlFactory(ServerFactory):
@@ -161,6 +201,7 @@ class ControlFactory(ServerFactory):
     :param store: what is to be backed up.
     :param status: what there is to know about the relay, by name.
     :param clock: for deadlines.
+    :param accounts: those of v3, if it is served.
     :param user_of: the user at the other end of a connection, by its socket.
     """
 
@@ -172,7 +213,9 @@ class ControlFactory(ServerFactory):
         status: Callable[[], Mapping[str, object]],
         clock: IReactorTime,
         user_of: Callable[[socket.socket], int] = peer_uid,
+        accounts: IAccountStore | None = None,
     ) -> None:
+        self.accounts = accounts
         self.user_of = user_of
         self.store = store
         self.status = status

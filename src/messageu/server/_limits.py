@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import takewhile
+from math import ceil
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -19,8 +20,20 @@ LEASED_AT_MOST: Final = 2
 there can be very many answers."""
 
 TRACKED_ADDRESSES: Final = 10_000
-"""Addresses whose registrations are counted; beyond them the longest quiet one is forgotten."""
+"""Addresses whose registrations are counted, and accounts whose requests are; beyond them the
+longest quiet one is forgotten."""
 
+
+RATES: Final = (
+    "registrations_a_minute",
+    "authentications_a_minute",
+    "resolves_a_minute",
+    "publishes_a_minute",
+    "claims_a_minute",
+    "claims_of_one_a_minute",
+    "sends_a_minute",
+)
+"""Settings of which each has a token bucket for each key."""
 
 READ_SIZES: Final = (4_096, 65_536)
 """Bytes that are read from a connection at once, at the least and at the most."""
@@ -108,9 +121,14 @@ class RateLimiter:
     def __init__(self, a_minute: int, tracked: int = TRACKED_ADDRESSES) -> None:
         self._size = a_minute
         self._tracked = tracked
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[Hashable, _Bucket] = {}
 
-    def take(self, key: str, now: float) -> bool:
+    @property
+    def wait(self) -> int:
+        """Seconds after which an empty bucket has a token again; a minute, if it never has."""
+        return ceil(60 / self._size) if self._size else 60
+
+    def take(self, key: Hashable, now: float) -> bool:
         """Take one token of this key's, if there is one."""
         bucket = self._buckets.pop(key, None) or _Bucket(self._size, now)
         tokens = min(self._size, bucket.tokens + (now - bucket.at) * self._size / 60)
@@ -146,7 +164,7 @@ class Limits:
         self._kept: Pool[Evictable] = Pool(LEASED_AT_MOST * self.settings.leased_messages)
         self._incomplete: dict[Evictable, None] = {}
         self._evicting = False
-        self._registrations = RateLimiter(self.settings.registrations_a_minute)
+        self._rates = {name: RateLimiter(getattr(self.settings, name)) for name in RATES}
 
     @property
     def input_bytes(self) -> int:
@@ -277,7 +295,17 @@ class Limits:
 
     def may_register(self, address: str, now: float) -> bool:
         """Whether this address may register one more client now."""
-        allowed = self._registrations.take(address, now)
-        if not allowed:
-            self.hit("registrations_a_minute", address)
-        return allowed
+        return self.take("registrations_a_minute", address, address, now) == 0
+
+    def take(self, rate: str, key: Hashable, address: str, now: float) -> int:
+        """Take one of what there may be so many of a minute, for each key.
+
+        :param rate: its name in the settings, one of ``RATES``.
+        :param address: where whoever asks comes from.
+        :returns: 0, or after how many seconds there is one again.
+        """
+        limiter = self._rates[rate]
+        if limiter.take(key, now):
+            return 0
+        self.hit(rate, address)
+        return limiter.wait

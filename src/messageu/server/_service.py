@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, TextIO
@@ -12,7 +13,12 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorTime,
+)
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,8 +27,10 @@ from messageu import __version__
 from messageu.store import IMailboxStore, StoreError, StoreUnusable
 
 from ._control_socket import ControlSocket, ControlUnusable
+from ._doors import Door
 from ._factory import RelayFactory
 from ._limits import Limits
+from .v3 import CertificateUnusable, Offer, Relay, TlsFactory
 
 _log = Logger()
 
@@ -38,19 +46,19 @@ class StartFailed(Exception):
 
 
 @frozen
-class Door:
-    """An endpoint and the words that describe it to the operator."""
-
-    description: str
-    endpoint: IStreamServerEndpoint
-
-
-@frozen
 class Expiry:
     """Mail that has waited for longer than ``age`` seconds is deleted; ``now`` is the time."""
 
     age: float
     now: Callable[[], float]
+
+
+@frozen
+class _Bound:
+    """A port, and what makes its connections."""
+
+    port: IListeningPort
+    factory: IProtocolFactory
 
 
 class RelayService(Service):
@@ -62,6 +70,9 @@ class RelayService(Service):
 
     :ivar limits: what its connections may use.
 
+    :ivar v3: what it serves over v3, if it does.
+
+    :param offer: what that is to be.
     :param control: where the operator's commands come in, if anywhere.
     :param stderr: where the child of a daemon says why it cannot start; closed when it has started.
     """
@@ -75,6 +86,7 @@ class RelayService(Service):
         expiry: Expiry | None = None,
         stderr: TextIO | None = None,
         control: ControlSocket | None = None,
+        offer: Offer | None = None,
     ) -> None:
         self._doors = doors
         self._store = store
@@ -82,10 +94,16 @@ class RelayService(Service):
         self._stderr = stderr
         self._control = control
         self._factory = RelayFactory(store, clock, limits)
+        exchange = self._factory.exchange
+        self.v3 = (
+            None
+            if offer is None
+            else Relay(offer, clock, limits, exchange.peer_name, exchange.notices)
+        )
         self._expiring = LoopingCall(self._expire)
         self._expiring.clock = clock
         self.limits = limits
-        self._ports: list[IListeningPort] | None = None
+        self._ports: list[_Bound] | None = None
         self._failure: str | None = None
         # A failure is told to whoever started us: as an exit if that is this process, and as an
         # ordinary exception in the child of a daemon, whose parent would wait for ever otherwise.
@@ -107,11 +125,13 @@ class RelayService(Service):
             self._store.open()
         except StoreUnusable as error:
             self._fail(str(error))
+        if self.v3 is not None:
+            self._open_v3(self.v3)
         if self._ports is None:
             self._listen()
         if self._control is not None:
             self._open_control(self._control)
-        if self._expiry is not None:
+        if self._expiry is not None or self.v3 is not None:
             self._expiring.start(EXPIRY_INTERVAL)
         if self._stderr is not None:
             self._stderr.close()
@@ -119,8 +139,10 @@ class RelayService(Service):
         _log.info(
             "messageu {version} serves {doors}",
             version=__version__,
-            doors=" and ".join(door.description for door in self._doors),
+            doors=" and ".join(door.description for door, _ in self._listeners),
         )
+        for address in self.addresses:
+            _log.info("clients of v3 are given the address {address}", address=address)
 
     def stopService(self) -> Deferred[None]:
         """Listen no more, finish what is being answered, then close the store."""
@@ -128,23 +150,56 @@ class RelayService(Service):
         if self._expiring.running:
             self._expiring.stop()
         ports, self._ports = self._ports or [], None
-        closing: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
+        closing: list[Deferred[Any]] = [maybeDeferred(bound.port.stopListening) for bound in ports]
         if self._control is not None:
             closing.append(self._control.close())
         closed = gatherResults(closing)
-        closed.addCallback(lambda _: self._factory.drain())
+        closed.addCallback(lambda _: gatherResults(self._drain()))
         closed.addCallback(lambda _: self._store.close())
         return closed.addCallback(lambda _: _log.info("the relay has stopped"))
 
+    @property
+    def addresses(self) -> Sequence[str]:
+        """What clients of v3 are given, a line for each door; none while it does not listen."""
+        if self.v3 is None:
+            return ()
+        return [
+            address_of(bound.port.getHost(), self.v3.pin)
+            for bound in self._ports or ()
+            if isinstance(bound.factory, TlsFactory)
+        ]
+
+    @property
+    def _listeners(self) -> Sequence[tuple[Door, IProtocolFactory]]:
+        listeners: list[tuple[Door, IProtocolFactory]] = [
+            (door, self._factory) for door in self._doors
+        ]
+        if self.v3 is not None:
+            listeners += [(door, self.v3.listener) for door in self.v3.offer.doors]
+        return listeners
+
     def _listen(self) -> None:
         self.limits.lower_connections(descriptors_for(self.limits.connection_limit))
-        self._ports = ports = list[IListeningPort]()
-        for door in self._doors:
-            bound: Deferred[IListeningPort] = door.endpoint.listen(self._factory)
-            bound.addCallbacks(ports.append, self._keep_failure, errbackArgs=(door,))
+        self._ports = ports = list[_Bound]()
+        for door, factory in self._listeners:
+            bound: Deferred[IListeningPort] = door.endpoint.listen(factory)
+            bound.addCallback(_Bound, factory).addCallback(ports.append)
+            bound.addErrback(self._keep_failure, door)
             # Twisted's own endpoints have bound, or failed to, by now.
             if self._failure is not None:
                 self._fail(self._failure)
+
+    def _open_v3(self, relay: Relay) -> None:
+        try:
+            relay.open()
+        except CertificateUnusable as error:
+            self._fail(str(error))
+
+    def _drain(self) -> list[Deferred[None]]:
+        draining = [self._factory.drain()]
+        if self.v3 is not None:
+            draining.append(self.v3.drain())
+        return draining
 
     def _open_control(self, control: ControlSocket) -> None:
         try:
@@ -171,11 +226,15 @@ class RelayService(Service):
             print(f"messageu: {line}", file=self._stderr, flush=True)
         raise StartFailed(line)
 
-    def _expire(self) -> Deferred[None] | None:
-        if self._expiry is None:
-            return None
-        expired = self._store.expire(self._expiry.now() - self._expiry.age)
-        return expired.addCallbacks(_log_expired, _log_not_expired)
+    def _expire(self) -> Deferred[Any]:
+        expired: list[Deferred[int]] = []
+        if self._expiry is not None:
+            expired.append(self._store.expire(self._expiry.now() - self._expiry.age))
+        if self.v3 is not None:
+            expired.append(self.v3.expire())
+        return gatherResults(
+            [each.addCallbacks(_log_expired, _log_not_expired) for each in expired]
+        )
 
 
 def _log_expired(count: int) -> None:
@@ -186,6 +245,20 @@ def _log_expired(count: int) -> None:
 def _log_not_expired(failure: Failure) -> None:
     failure.trap(StoreError)
     _log.warn("old mail could not be deleted: {reason}", reason=str(failure.value))
+
+
+def address_of(host: IAddress, pin: str) -> str:
+    """The address of a door of v3, as a client is given it: with the name of this machine, unless
+    the door is at an address of its own."""
+    name = str(getattr(host, "host", ""))
+    if name in _ANYWHERE:
+        name = socket.gethostname()
+    if ":" in name:
+        name = f"[{name}]"
+    return f"messageu://{name}:{getattr(host, 'port', '')}#{pin}"
+
+
+_ANYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - it is looked for, not bound
 
 
 def descriptors_for(connections: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import asdict, evolve, field, fields_dict, frozen
 
-from messageu.wire import v2
+from messageu.wire import v2, v3
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -269,6 +269,78 @@ class LimitSettings:
         (64 * KIB, 1024 * GIB),
         "the same, in bytes of content",
     )
+    sealed_size: int = _limit(
+        v3.DEFAULT_SEALED_LIMIT,
+        BYTES,
+        (512 * KIB, 256 * MIB),
+        "v3: one envelope",
+    )
+    window_messages: int = _limit(
+        1_024,
+        COUNT,
+        (1, 65_535),
+        "v3: messages that a client may let be pushed before it acknowledges one",
+    )
+    window_bytes: int = _limit(
+        8 * MIB,
+        BYTES,
+        (64 * KIB, GIB),
+        "v3: the same, in bytes",
+    )
+    mail_life: float = _limit(
+        30 * DAY,
+        SECONDS,
+        (DAY, 3_650 * DAY),
+        "v3: seconds after which mail that nobody has acknowledged is deleted",
+    )
+    prekeys_low: int = _limit(
+        10,
+        COUNT,
+        (0, 50),
+        "v3: one-time keys of an account below which its owner is told",
+    )
+    handshake_deadline: float = _limit(
+        10.0,
+        SECONDS,
+        (1, DAY),
+        "v3: seconds for TLS to begin",
+    )
+    authentications_a_minute: int = _limit(
+        600,
+        COUNT,
+        (1, 1_000_000),
+        "v3: attempts from one address to authenticate",
+    )
+    resolves_a_minute: int = _limit(
+        60,
+        COUNT,
+        (1, 1_000_000),
+        "v3: names that one account may look up",
+    )
+    publishes_a_minute: int = _limit(
+        30,
+        COUNT,
+        (1, 1_000_000),
+        "v3: bundles that one account may publish",
+    )
+    claims_a_minute: int = _limit(
+        120,
+        COUNT,
+        (1, 1_000_000),
+        "v3: prekeys that one account may claim",
+    )
+    claims_of_one_a_minute: int = _limit(
+        10,
+        COUNT,
+        (1, 1_000_000),
+        "v3: the same, of one other account",
+    )
+    sends_a_minute: int = _limit(
+        60_000,
+        COUNT,
+        (1, 100_000_000),
+        "v3: envelopes of one account, of whatever size",
+    )
 
 
 LIMITS: Final[Mapping[str, Limit]] = {
@@ -308,6 +380,16 @@ _FITS: Final = (
     _Fit(
         lambda it: it.content <= it.mailbox_bytes,
         "{content} does not fit into {mailbox_bytes}",
+    ),
+    _Fit(
+        lambda it: it.sealed_size + READ_WITH <= it.input_bytes,
+        "{sealed_size} does not fit into {input_bytes}, which needs another "
+        + BYTES.show(READ_WITH)
+        + " for what is read with it",
+    ),
+    _Fit(
+        lambda it: it.sealed_size <= it.mailbox_bytes,
+        "{sealed_size} does not fit into {mailbox_bytes}",
     ),
     _Fit(
         lambda it: it.crowded_deadline <= it.progress_deadline,

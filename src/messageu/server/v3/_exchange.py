@@ -1,0 +1,34 @@
+"""What the connections of v3 of one relay have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from messageu.wire import v3
+
+from .._limits import Limits
+from .._notices import Notices
+from ._postmaster import Postmaster
+
+TOO_LARGE_READ: Final = 64 * 1024
+"""Bytes above the limit that an envelope may have to be read, and answered with ``too_large``."""
+
+
+@frozen
+class Exchange:
+    """What all connections of v3 of one relay share.
+
+    :ivar peer_name: what a peer is called in the log, by its address.
+    :ivar notices: logs what peers do.
+    """
+
+    postmaster: Postmaster
+    limits: Limits
+    clock: IReactorTime
+    codec: v3.RequestCodec
+    peer_name: Callable[[str], str]
+    notices: Notices

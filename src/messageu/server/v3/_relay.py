@@ -1,0 +1,102 @@
+"""The part of a relay that is v3: its doors, its certificate, and who is inside."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from messageu.model.v3 import Registration
+from messageu.store.v3 import IAccountStore
+
+from .._doors import Door
+from .._limits import Limits
+from .._notices import Notices
+from ._certificate_file import OwnCertificate, open_certificate
+from ._factory import RelayFactory, TlsFactory
+
+
+@frozen
+class Offer:
+    """What a relay offers over v3.
+
+    :ivar doors: where it listens; the endpoints are plain, TLS is put around them.
+    :ivar certificate: the file that holds its certificate and the key; made when it is missing.
+    :ivar now: the time, in seconds since the epoch.
+    """
+
+    doors: Sequence[Door]
+    certificate: Path
+    store: IAccountStore
+    registration: Registration
+    now: Callable[[], float]
+
+
+class Relay:
+    """Serves v3.
+
+    :param peer_name: what a peer is called in the log, by its address.
+    :ivar offer: what it offers.
+    :ivar listener: makes its connections.
+    """
+
+    def __init__(
+        self,
+        offer: Offer,
+        clock: IReactorTime,
+        limits: Limits,
+        peer_name: Callable[[str], str],
+        notices: Notices,
+    ) -> None:
+        self.offer = offer
+        self._factory = RelayFactory(
+            offer.store,
+            clock,
+            limits,
+            now=offer.now,
+            registration=offer.registration,
+            peer_name=peer_name,
+            notices=notices,
+        )
+        self.listener = TlsFactory(self._factory, clock)
+        self._certificate: OwnCertificate | None = None
+
+    def open(self) -> None:
+        """Read the certificate, or make one. Called while the database is locked for us, as the
+        user that the relay runs as.
+
+        :raises CertificateUnusable: when that is not possible.
+        """
+        self._certificate = open_certificate(self.offer.certificate)
+        self.listener.load(self._certificate.pem)
+
+    @property
+    def pin(self) -> str:
+        """By which clients know it, as it stands in its address; empty until it is open."""
+        if self._certificate is None:
+            return ""
+        return urlsafe_b64encode(self._certificate.pin).rstrip(b"=").decode("ascii")
+
+    def status(self) -> Mapping[str, object]:
+        """What messageu-admin shows: numbers, and what everybody may know."""
+        postmaster = self._factory.exchange.postmaster
+        return {
+            "v3_pin": self.pin,
+            "v3_registration": self.offer.registration.name.lower(),
+            "v3_subscriptions": len(postmaster.subscriptions),
+            **{f"v3_{name}": count for name, count in sorted(postmaster.counts.items())},
+        }
+
+    def expire(self) -> Deferred[int]:
+        """Delete mail whose life is over; how many envelopes are gone."""
+        postmaster = self._factory.exchange.postmaster
+        life = postmaster.limits.settings.mail_life
+        return self.offer.store.expire(self.offer.now() - life)
+
+    def drain(self) -> Deferred[None]:
+        """Say goodbye to everybody, let them finish, and fire when the last one is gone."""
+        return self._factory.drain()
