@@ -73,7 +73,9 @@ class LineEnd:
         self._delivered = 0
         # Acknowledgements on their way: behind how many bytes of the other's, and of how many.
         self._acknowledging: deque[tuple[int, int]] = deque()
-        self._producer: IPullProducer | None = None
+        self._producer: IPullProducer | IPushProducer | None = None
+        self._pushing = False  # it is a push producer
+        self._paused = False  # and was told to wait
         self._aborting = False  # abortConnection was called
         self._closing = False  # loseConnection was called
         self._half_closing = False  # loseWriteConnection was called
@@ -92,6 +94,9 @@ class LineEnd:
         """Put bytes into the buffer."""
         if not (self.closed or self._half_closing or self._output_over):
             self._buffer += data
+        if self._pushing and not self._paused and len(self._buffer) > self.bufferSize:
+            self._paused = True
+            IPushProducer(self._producer).pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Put bytes into the buffer."""
@@ -112,18 +117,24 @@ class LineEnd:
         self._aborting = True
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Ask this one for more whenever everything has left. There are pull producers only."""
-        if self._producer is not None or streaming:
-            raise RuntimeError("one pull producer at a time")
+        """Ask a pull producer for more whenever everything has left. Pause a push producer while
+        more than ``bufferSize`` bytes have not."""
+        if self._producer is not None:
+            raise RuntimeError("one producer at a time")
         if self.closed:
             producer.stopProducing()
             return
-        self._producer = IPullProducer(producer)
-        self._producer.resumeProducing()
+        self._pushing, self._paused = streaming, False
+        if streaming:
+            self._producer = IPushProducer(producer)
+        else:
+            self._producer = IPullProducer(producer)
+            self._producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         """Ask nobody."""
         self._producer = None
+        self._pushing = self._paused = False
 
     def pauseProducing(self) -> None:
         """Read no more for now."""
@@ -235,8 +246,9 @@ class LineEnd:
         del self._buffer[: len(moved)]
         if self._buffer:
             return bool(moved)
-        if self._producer is not None:
+        if self._producer is not None and (self._paused or not self._pushing):
             if moved:
+                self._paused = False
                 self._producer.resumeProducing()
             return bool(moved)
         return self._end_output() or bool(moved)
