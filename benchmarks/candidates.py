@@ -42,6 +42,7 @@ def _twistd(port: int, directory: Path) -> Sequence[str]:
         "messageu",
         f"--endpoint=tcp:{port}:interface=127.0.0.1",
         f"--database={directory / 'relay.db'}",
+        "--no-v3",
     ]
 
 

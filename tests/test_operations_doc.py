@@ -42,11 +42,11 @@ class DocumentTests(SynchronousTestCase):
         """Every command of messageu-admin stands there, and every code with which it ends."""
         text = DOCUMENT.read_text("utf-8").partition("\n## The command\n")[2]
         text = text.partition("\n## ")[0]
-        told = re.findall(r"^\| `messageu-admin (\w+)", text, re.MULTILINE)
+        told = re.findall(r"^\| `messageu-admin ([\w-]+)", text, re.MULTILINE)
         output = io.StringIO()
         with redirect_stdout(output):
             self.assertRaises(SystemExit, main, ["--help"])
-        known = re.findall(r"^    (\w+) +\w", output.getvalue(), re.MULTILINE)
+        known = re.findall(r"^    ([\w-]+) +\w", output.getvalue(), re.MULTILINE)
         self.assertEqual(sorted(told), sorted(known))
         codes = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
         self.assertEqual([int(code) for code in codes], list(Exit))

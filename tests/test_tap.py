@@ -94,6 +94,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def start(self, *words: str) -> list[int]:
         """The ports on which a relay with such options listens."""
+        words = words if "--v3" in words or "--no-v2" in words else (*words, "--no-v3")
         self.options.parseOptions(["--database", str(self.folder / "defensive.db"), *words])
         service = makeService(self.options, self.reactor)
         self.assertEqual(list(self.folder.glob("*.db*")), [])

@@ -127,7 +127,7 @@ class Relay:
             self._process = subprocess.Popen(
                 [
                     *(BIN / "twistd", "--nodaemon", "--pidfile=", "messageu"),
-                    *("--endpoint", f"tcp:{self.port}:interface=127.0.0.1"),
+                    *("--endpoint", f"tcp:{self.port}:interface=127.0.0.1", "--no-v3"),
                 ],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,

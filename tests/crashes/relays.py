@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from tests.processes.children import ANY_PORT, COMMANDS, ProcessTestCase, Relay
+from tests.processes.children import ANY_PORT, COMMANDS, ProcessTestCase, Relay, one_port
 from tests.sockets.client import SocketClient
 
 from .disk import FaultyDisk
@@ -48,7 +48,15 @@ class CrashTestCase(ProcessTestCase):
 
     def command(self, way: str, *options: str, before: tuple[str, ...] = ()) -> list[str]:
         _, *own = COMMANDS[way]
-        return [sys.executable, str(TUNED), self.pragmas, *own, *before, "messageu", *options]
+        return [
+            sys.executable,
+            str(TUNED),
+            self.pragmas,
+            *own,
+            *before,
+            "messageu",
+            *one_port(options),
+        ]
 
     @property
     def database(self) -> Path:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +28,16 @@ COMMANDS: Final = {
 """The ways to start a relay, up to the name of the plugin."""
 
 
+def one_port(options: Sequence[str]) -> Sequence[str]:
+    """These options, and v3 only if they say where: several relays run on one machine."""
+    return options if "--v3" in options else (*options, "--no-v3")
+
+
 class Relay:
     """A relay that is serving.
 
     :ivar ports: where, in the order of its endpoints.
+    :ivar v3_addresses: what clients of v3 are given.
     """
 
     def __init__(self, log: Path, pid: int, process: subprocess.Popen[bytes] | None) -> None:
@@ -38,6 +45,8 @@ class Relay:
         self._process = process
         self.pid = pid
         self.ports = [int(port) for port in re.findall(r"RelayFactory starting on (\d+)", self.log)]
+
+        self.v3_addresses = re.findall(r"the address (messageu://\S+)", self.log)
 
     @property
     def log(self) -> str:
@@ -75,7 +84,7 @@ class ProcessTestCase(SynchronousTestCase):
     def command(self, way: str, *options: str, before: tuple[str, ...] = ()) -> list[str]:
         """A command line; ``before`` stands before the name of the plugin."""
         program, *own = COMMANDS[way]
-        return [str(BIN / program), *own, *before, "messageu", *options]
+        return [str(BIN / program), *own, *before, "messageu", *one_port(options)]
 
     def run_to_end(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a command that ends by itself, and lets go of its output."""
