@@ -65,7 +65,7 @@ class Core:
     def begin(self) -> None:
         """Somebody is about to dial.
 
-        :raises StateIsStale: when this profile must be reset first.
+        :raises StaleState: when this profile must be reset first.
         """
         raise NotImplementedError
 

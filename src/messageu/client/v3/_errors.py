@@ -9,7 +9,7 @@ class StateFailed(ClientError):
     """What was asked for could not be written to this profile's database. Nothing was done."""
 
 
-class StateIsStale(ClientError):
+class StaleState(ClientError):
     """This profile is older than what the relay knows of it: a copy or a backup. Reset it here, or
     give it up."""
 
