@@ -17,7 +17,7 @@ from messageu.model.v3 import (
 )
 
 from ._errors import StaleState
-from ._unit import Tools, Unit
+from ._unit import Unit
 from ._values import Profile, Trust
 
 GENERATION_UNIT: Final = 65_536
@@ -144,7 +144,7 @@ def renew_own(unit: Unit) -> None:
         jump,
         jump,
     )
-    make_prekeys(unit, ONE_TIME_KEYS_LIMIT)
+    make_prekeys(unit, 0)
 
 
 def make_prekeys(unit: Unit, one_time_keys: int) -> None:
@@ -172,8 +172,7 @@ def make_prekeys(unit: Unit, one_time_keys: int) -> None:
         unit.now + (BUNDLE_LIFE - CLOCK_SLACK) / 2,
     )
     unit.execute(
-        "DELETE FROM seen_sessions"
-        " WHERE rotations + ? <= (SELECT rotations FROM profile)",
+        "DELETE FROM seen_sessions WHERE rotations + ? <= (SELECT rotations FROM profile)",
         ROTATIONS_REMEMBERED,
     )
 
@@ -192,16 +191,14 @@ def _add_one_time_keys(account: Account, count: int) -> None:
     account.make_one_time_keys(max(0, min(count, ONE_TIME_KEYS_LIMIT - waiting)))
 
 
-def refresh_prekeys(unit: Unit, left: int | None) -> bool:
+def refresh_prekeys(unit: Unit, left: int | None) -> None:
     """Make what is due: a bundle when there is none or its half-life is over, one-time keys when
-    few are left. None: nobody has said how many. Whether a bundle was made."""
+    few are left. None: nobody has said how many."""
     bundle, rotate_at = _bundle_row(unit)
     if bundle is None or rotate_at <= unit.now:
         make_prekeys(unit, 0 if left is None else max(0, ONE_TIME_KEYS_LIMIT - left))
-        return True
-    if left is not None:
+    elif left is not None:
         add_one_time_keys(unit, left)
-    return False
 
 
 def has_bundle(unit: Unit) -> bool:
@@ -234,6 +231,12 @@ def prekeys_published(unit: Unit) -> None:
     account.mark_published()
     save_account(unit, account)
     unit.execute("UPDATE profile SET publishing = 0")
+
+
+def only_bundle_to_publish(unit: Unit) -> None:
+    """The relay takes no more one-time keys: it is not offered these again."""
+    prekeys_published(unit)
+    unit.execute("UPDATE profile SET publishing = 1")
 
 
 def bundle_was_stale(unit: Unit) -> None:

@@ -7,8 +7,10 @@ from typing import Final
 
 from attrs import frozen
 
-from messageu.model.v3 import Bundle, Identity, IdentityKeys
+from messageu.model import ClientId
+from messageu.model.v3 import IDENTITY_SIZE, Bundle, Identity, IdentityKeys
 
+from ._account import Own
 from ._errors import (
     ContactExists,
     ContactInvalid,
@@ -19,7 +21,6 @@ from ._errors import (
     OtherRelay,
     TooManyContacts,
 )
-from ._account import Own
 from ._events import IdentityChanged
 from ._unit import Unit
 from ._values import Contact, Standing, Trust
@@ -40,6 +41,8 @@ _COLUMNS: Final = (
 )
 _BY_ID: Final = f"SELECT {_COLUMNS} FROM contacts WHERE id = ?"  # noqa: S608 - constants
 _BY_IDENTITY: Final = f"SELECT {_COLUMNS} FROM contacts WHERE identity = ?"  # noqa: S608
+_EVERYBODY: Final = f"SELECT {_COLUMNS} FROM contacts"  # noqa: S608 - constants
+_BY_ACCOUNT: Final = f"SELECT {_COLUMNS} FROM contacts WHERE identity BETWEEN ? AND ?"  # noqa: S608
 _BY_LABEL: Final = f"SELECT {_COLUMNS} FROM contacts WHERE label = ?"  # noqa: S608
 _BY_NAME: Final = f"SELECT {_COLUMNS} FROM contacts WHERE name = ?"  # noqa: S608
 _BY_STANDING: Final = f"SELECT {_COLUMNS} FROM contacts WHERE standing IN (?, ?)"  # noqa: S608
@@ -116,6 +119,13 @@ def peer_of(unit: Unit, identity: Identity) -> Peer | None:
     return None if row is None else _peer(row)
 
 
+def peer_at(unit: Unit, account_id: ClientId) -> Peer | None:
+    """Who has an account, if we have heard of him."""
+    first, last = (account_id.raw.ljust(IDENTITY_SIZE, filler) for filler in (b"\x00", b"\xff"))
+    row = unit.row(_BY_ACCOUNT, first, last)
+    return None if row is None else _peer(row)
+
+
 def find(unit: Unit, who: Identity | str) -> Peer:
     """Somebody, by identity or label.
 
@@ -145,7 +155,9 @@ def shown(unit: Unit, of: Peer) -> Contact:
 
 def missing(unit: Unit, of: Peer) -> int:
     """How many of somebody's messages have not come."""
-    gaps = unit.value("SELECT COALESCE(SUM(last - first + 1), 0) FROM gaps WHERE contact = ?", of.id)
+    gaps = unit.value(
+        "SELECT COALESCE(SUM(last - first + 1), 0) FROM gaps WHERE contact = ?", of.id
+    )
     return int(gaps) + of.forgotten
 
 
@@ -229,9 +241,7 @@ def accept(unit: Unit, of: Peer, label: str | None) -> None:
     """Let somebody write to us; what he has written already is receipted."""
     if label is not None:
         rename(unit, of, label)
-    unit.execute(
-        "UPDATE contacts SET standing = ? WHERE id = ?", Standing.ACCEPTED.value, of.id
-    )
+    unit.execute("UPDATE contacts SET standing = ? WHERE id = ?", Standing.ACCEPTED.value, of.id)
 
 
 def rename(unit: Unit, of: Peer, label: str) -> None:
@@ -259,6 +269,11 @@ def set_standing(unit: Unit, of: Peer, standing: Standing) -> None:
         )
 
 
+def everybody(unit: Unit) -> Sequence[Peer]:
+    """All rows."""
+    return [_peer(row) for row in unit.rows(_EVERYBODY)]
+
+
 def _give_name(unit: Unit, of: Peer, name: str) -> None:
     """A name has led to somebody: whoever had it has it no more."""
     unit.execute("UPDATE contacts SET name = NULL WHERE name = ?", name)
@@ -274,9 +289,7 @@ def name_resolved(unit: Unit, name: str, keys: IdentityKeys) -> None:
     if known.identity == keys.identity:
         unit.execute("UPDATE contacts SET changed_to = NULL WHERE id = ?", known.id)
     elif known.changed_to != keys.identity:
-        unit.execute(
-            "UPDATE contacts SET changed_to = ? WHERE id = ?", keys.identity.raw, known.id
-        )
+        unit.execute("UPDATE contacts SET changed_to = ? WHERE id = ?", keys.identity.raw, known.id)
         unit.tell(IdentityChanged(known.identity, keys.identity))
 
 

@@ -1,0 +1,105 @@
+"""Messages that were sent and received, as they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from messageu.crypto.v3 import Message
+from messageu.model.v3 import Identity
+
+from ._contacts import Peer
+from ._errors import TooMuchWaiting
+from ._unit import Unit
+from ._values import Status, StoredMessage, Why
+
+QUEUED_LIMIT: Final = 10_000
+"""Messages that wait to be sent to one contact."""
+
+MESSAGE_ID_SIZE: Final = 16
+
+_SELECT: Final = (
+    "SELECT messages.id, identity, message_id, mine, time, kind, body, status, why"
+    " FROM messages JOIN contacts ON contacts.id = messages.contact WHERE NOT hidden"
+)
+_ALL: Final = f"{_SELECT} AND messages.id > ? ORDER BY messages.id LIMIT ?"
+_OF_ONE: Final = f"{_SELECT} AND contact = ? AND messages.id > ? ORDER BY messages.id LIMIT ?"
+_BY_NUMBER: Final = f"{_SELECT} AND messages.id = ?"
+
+
+def queue(unit: Unit, of: Peer, message_id: bytes, kind: int, body: bytes) -> None:
+    """Have a message sent when it is its turn.
+
+    :raises TooMuchWaiting: when too much waits for him already.
+    """
+    waiting = unit.value("SELECT COUNT(*) FROM messages WHERE contact = ? AND status = 0", of.id)
+    if waiting >= QUEUED_LIMIT:
+        raise TooMuchWaiting("too much is waiting to be sent to this contact already")
+    unit.execute(
+        "INSERT INTO messages (contact, mine, message_id, time, kind, body, status)"
+        " VALUES (?, 1, ?, ?, ?, ?, ?)",
+        of.id,
+        message_id,
+        int(unit.now * 1000),
+        kind,
+        body,
+        Status.QUEUED.value,
+    )
+
+
+def has_come(unit: Unit, of: Peer, message_id: bytes) -> bool:
+    """Whether a contact has used this id before."""
+    row = unit.row(
+        "SELECT 1 FROM messages WHERE contact = ? AND mine = 0 AND message_id = ?",
+        of.id,
+        message_id,
+    )
+    return row is not None
+
+
+def keep_received(unit: Unit, of: Peer, message: Message) -> StoredMessage:
+    """Keep what somebody has said."""
+    number = unit.execute(
+        "INSERT INTO messages (contact, mine, message_id, sequence, time, kind, body, status)"
+        " VALUES (?, 0, ?, ?, ?, ?, ?, ?)",
+        of.id,
+        message.message_id,
+        message.sequence,
+        message.time,
+        message.kind,
+        message.body,
+        Status.RECEIVED.value,
+    ).lastrowid
+    row = unit.row(_BY_NUMBER, number)
+    assert row is not None  # noqa: S101 - it was written just now
+    return _stored(row)
+
+
+def history(unit: Unit, of: Peer | None, after: int, limit: int) -> Sequence[StoredMessage]:
+    """What was said, behind a place."""
+    if of is None:
+        return [_stored(row) for row in unit.rows(_ALL, after, limit)]
+    return [_stored(row) for row in unit.rows(_OF_ONE, of.id, after, limit)]
+
+
+def _stored(row: tuple[Any, ...]) -> StoredMessage:
+    number, identity, message_id, mine, time, kind, body, status, why = row
+    return StoredMessage(
+        number,
+        Identity(identity),
+        message_id,
+        bool(mine),
+        time,
+        kind,
+        body,
+        Status(status),
+        None if why is None else Why(why),
+    )
+
+
+def hide(unit: Unit, of: Peer) -> None:
+    """Forget what was said with somebody. The ids stay, so that nothing of it is shown again."""
+    unit.execute(
+        "UPDATE messages SET hidden = 1, body = x'' WHERE contact = ? AND NOT hidden", of.id
+    )
+    unit.execute("DELETE FROM receipts WHERE contact = ?", of.id)
