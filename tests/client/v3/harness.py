@@ -180,7 +180,9 @@ class RelayEnd:
 
     def _publish(self, body):
         left = result(self.relay.store.publish(self.account, body.bundle, body.one_time_keys))
-        return v3.Published(left) if isinstance(left, int) and not isinstance(left, Reason) else left
+        return (
+            v3.Published(left) if isinstance(left, int) and not isinstance(left, Reason) else left
+        )
 
     def _claim(self, body):
         claimed = result(self.relay.store.claim(body.account_id))
@@ -298,6 +300,8 @@ class Device:
 
     def step(self):
         """One exchange with the relay; whether anything happened."""
+        if self.core.verdict is not None:
+            self.hang_up()
         return self.write() + self.read()
 
     def go(self):

@@ -32,9 +32,9 @@ class Scenario:
 
     def say(self, device, to, text):
         """Say something; when the program dies of it, the user looks before he says it again."""
-        if not device.guarded(lambda: device.core.send_text(to, text)):
-            if text not in device.statuses():
-                device.core.send_text(to, text)
+        done = device.guarded(lambda: device.core.send_text(to, text))
+        if not done and text not in device.statuses():
+            device.core.send_text(to, text)
 
     def settle(self, seconds=6.0):
         for _ in range(1000):
@@ -116,4 +116,3 @@ class KillTests(SynchronousTestCase):
         """A client that forgets what has come, until it is acknowledged, is found by this."""
         self.patch(inbox, "_remember", lambda *_: True)
         self.assertTrue(self.notices())
-
