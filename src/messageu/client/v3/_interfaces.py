@@ -103,3 +103,7 @@ class FileReceiver(Protocol):
     def tick(self, connection: Connection, now: float) -> Sequence[Event]:
         """Time has passed."""
         ...
+
+    def next_tick(self, connection: Connection) -> float | None:
+        """When it has something to do that waits for nothing but the time; 0: now."""
+        ...

@@ -1,0 +1,89 @@
+"""What a profile keeps of files that are on their way. The files themselves lie outside of it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+FILE_SIZE_LIMIT: Final = 4 * 2**30
+"""Bytes of the largest file that is sent or accepted: 16,384 pieces."""
+
+STEP_SIZE: Final = 2 * 2**20
+"""Bytes of a file that are read at once: some ten milliseconds."""
+
+PATIENCE: Final = 40 * 86400
+"""Seconds after which a file is given up of which nothing more has come.
+
+The life of mail, and the week that its sender's outbox has.
+"""
+
+SENDING_LIFE: Final = 7 * 86400
+"""Seconds for which pieces are offered to the relay."""
+
+
+class Stage(IntEnum):
+    """How far a file has come that is received; the value is what the database holds."""
+
+    COMING = 0
+    CHECKING = 1
+    PLACING = 2
+    RECEIVED = 3
+    FAILED = 4
+
+
+FILE_TABLES: Final = (
+    """
+    CREATE TABLE outgoing_files (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        message_id BLOB NOT NULL UNIQUE,
+        recipient BLOB NOT NULL, -- account id
+        path BLOB NOT NULL,
+        key BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        pieces INTEGER NOT NULL,
+        remaining INTEGER NOT NULL,
+        started INTEGER NOT NULL DEFAULT 0, -- whether the relay has the message
+        began REAL, -- when a piece could be sent first
+        retry_at REAL NOT NULL DEFAULT 0
+    ) STRICT
+    """,
+    """
+    CREATE TABLE outgoing_pieces ( -- which the relay is not known to have
+        file INTEGER NOT NULL REFERENCES outgoing_files,
+        number INTEGER NOT NULL,
+        envelope_id BLOB NOT NULL UNIQUE,
+        digest BLOB NOT NULL, -- SHA-256 of what was read, without what it is filled with
+        PRIMARY KEY (file, number)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE incoming_files (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        contact BLOB NOT NULL, -- identity
+        message_id BLOB NOT NULL,
+        key BLOB, -- NULL: not needed any more
+        size INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        pieces INTEGER NOT NULL,
+        remaining INTEGER NOT NULL,
+        name TEXT NOT NULL, -- as the sender has it
+        stage INTEGER NOT NULL,
+        part TEXT NOT NULL, -- a name in the folder for files
+        began INTEGER NOT NULL DEFAULT 0, -- whether there is such a file
+        heard REAL, -- when it was seen first that nothing came since the last piece
+        path BLOB, -- where it goes, or is
+        UNIQUE (contact, message_id)
+    ) STRICT
+    """,
+    "CREATE INDEX incoming_open ON incoming_files (stage) WHERE stage < 3",
+    """
+    CREATE TABLE incoming_pieces ( -- which have not come
+        envelope_id BLOB NOT NULL,
+        file INTEGER NOT NULL REFERENCES incoming_files,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (envelope_id, file)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX incoming_pieces_of ON incoming_pieces (file)",
+)
+"""Statements that make the tables, for the profile's schema."""
