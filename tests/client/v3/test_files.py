@@ -8,6 +8,7 @@ import random
 import resource
 import secrets
 import stat
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from unittest import mock
@@ -50,7 +51,7 @@ class Case(SynchronousTestCase):
     """A file to send, and a folder to receive in."""
 
     def setUp(self) -> None:
-        self.base = Path(self.mktemp())
+        self.base = Path(self.mktemp()).absolute()
         self.base.mkdir()
         self.path, self.folder = self.base / "Holiday.tar.gz", self.base / "downloads"
 
@@ -826,5 +827,8 @@ class CrashTests(Case):
         for run in kills(CLIENT, receive):
             receive(run)
             (path,) = (self.base / str(run)).iterdir()
+            with closing(database(self.base / f"{run}.db")) as connection:
+                receiver = FileReceiver(self.base / str(run))
+                self.assertEqual(receiver.path_of(connection, CONTACT, MESSAGE), path)
             self.assertEqual((path.name, path.read_bytes()), (self.path.name, content))
         self.assertGreater(run, 150)
