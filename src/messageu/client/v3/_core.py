@@ -179,20 +179,27 @@ class Core:
     def next_tick(self) -> float | None:
         """When :meth:`tick` has something to do, on the clock that was given."""
         with self._reading() as unit:
+            if any(time <= self._ticked for time in self._file_times(unit)):
+                return self._ticked  # a file is to be read on
             times = (time for time in self._times(unit) if time is not None)
             return min((time for time in times if time > self._ticked), default=None)
+
+    def _file_times(self, unit: Unit) -> Iterator[float]:
+        for files in (self._tools.file_sender, self._tools.file_receiver):
+            time = None if files is None else files.next_tick(unit.connection)
+            if time is not None:
+                yield time
 
     def _times(self, unit: Unit) -> Iterator[float | None]:
         yield outbox.next_expiry(unit)
         yield inbox.next_honour(unit, self._ticked)
+        yield from self._file_times(unit)
         if self._link is None:
             return
         yield from self._link.times(unit)
         if self._link.ready(unit):
             yield receipts.next_due(unit, self._ticked)
             yield outbox.next_retry(unit, self._ticked)
-            if self._tools.file_sender is not None:
-                yield self._tools.file_sender.next_tick(unit.connection)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -349,6 +356,8 @@ class Core:
             of = contacts.find(unit, who)
             outbox.withdraw_queued(unit, of, Why.WITHDRAWN)
             contacts.set_standing(unit, of, standing)
+            if self._tools.file_receiver is not None:
+                unit.tell(*self._tools.file_receiver.refuse(unit.connection, of.identity))
             if standing is Standing.REMOVED:
                 history.hide(unit, of)
 

@@ -77,9 +77,8 @@ def _count_unopened(unit: Unit) -> None:
 
 def _take_piece(unit: Unit, delivery: Delivery) -> None:
     receiver = unit.tools.file_receiver
-    if receiver is None or not receiver.wants(unit.connection, delivery.envelope_id):
-        _count_unopened(unit)
-    else:
+    # What is not wanted may be of a file that was refused: that was told.
+    if receiver is not None and receiver.wants(unit.connection, delivery.envelope_id):
         unit.tell(*receiver.take(unit.connection, delivery))
 
 

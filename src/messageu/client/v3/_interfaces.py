@@ -100,6 +100,10 @@ class FileReceiver(Protocol):
         """
         ...
 
+    def refuse(self, connection: Connection, contact: Identity) -> Sequence[Event]:
+        """A contact was blocked or removed: nothing of his that has not come is taken."""
+        ...
+
     def tick(self, connection: Connection, now: float) -> Sequence[Event]:
         """Time has passed."""
         ...

@@ -6,6 +6,7 @@ from typing import Final
 
 from ._database import Connection, DatabaseError
 from ._errors import StateInvalid
+from ._file_tables import FILE_TABLES
 
 APPLICATION_ID: Final = 0x4D553343
 """What tells a profile's database from other people's: MU3C."""
@@ -146,7 +147,7 @@ _TABLES: Final = (
 
 def create_tables(connection: Connection) -> None:
     """Make them all, within a transaction, in an empty database."""
-    for statement in _TABLES:
+    for statement in (*_TABLES, *FILE_TABLES):
         connection.execute(statement)
     # A PRAGMA takes no parameters; these are constants.
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
