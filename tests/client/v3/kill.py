@@ -23,7 +23,7 @@ def kills(package: Path, act: Callable[[int], None]) -> Iterator[int]:
     ``act`` is given the number of its run. After each run the caller looks at what is left. The
     last run is the one that nothing kills.
     """
-    for line in count(step=scaled(3, 1)):
+    for line in count(step=scaled(5, 1)):
         if line >= LINES_LIMIT:
             raise AssertionError("it does not end")
         child = os.fork()

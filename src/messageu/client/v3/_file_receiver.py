@@ -287,18 +287,27 @@ class FileReceiver:
         """Read some of a file that has come, and choose its name when it is the right one."""
         try:
             check = self._checking(file)
-            chunk = os.pread(check.descriptor, min(STEP_SIZE, file.size - check.done), check.done)
+            read = self._read_some(check, file.size)
         except (_PartGone, OSError):
             self.close()
             return self._fail(connection, file, "what had come of it cannot be read")
-        check.digest.update(chunk)
-        check.done += len(chunk)
-        if chunk and check.done < file.size:
+        if read and check.done < file.size:
             return ()
         self.close()
         if check.digest.digest() != file.digest:
             return self._fail(connection, file, "it is not what its sender has described")
         return self._choose(connection, file)
+
+    def _read_some(self, check: _Check, size: int) -> int:
+        """How many bytes were read; 0 at the end."""
+        before = check.done
+        while check.done < min(size, before + STEP_SIZE):
+            chunk = os.pread(check.descriptor, min(PIECE_SIZE, size - check.done), check.done)
+            if not chunk:
+                break
+            check.digest.update(chunk)
+            check.done += len(chunk)
+        return check.done - before
 
     def _checking(self, file: _File) -> _Check:
         if self._check is not None and self._check.file != file.id:

@@ -8,8 +8,8 @@ from typing import Final
 FILE_SIZE_LIMIT: Final = 4 * 2**30
 """Bytes of the largest file that is sent or accepted: 16,384 pieces."""
 
-STEP_SIZE: Final = 2 * 2**20
-"""Bytes of a file that are read at once: some ten milliseconds."""
+STEP_SIZE: Final = 8 * 2**20
+"""Bytes of a file that are read before others have their turn: some ten milliseconds."""
 
 PATIENCE: Final = 40 * 86400
 """Seconds after which a file is given up of which nothing more has come.
