@@ -53,6 +53,7 @@ class Unreliable(Device):
         self.travelling = deque()
         self.shown = Counter()
         self.restored = 0
+        self.forgotten = set()
 
     def hang_up(self):
         super().hang_up()
@@ -84,7 +85,13 @@ class Unreliable(Device):
             if self.core.verdict is not None:
                 self.hang_up()
 
+    def has_shown(self, text):
+        """Whether its user has heard of a text, or can see it: of what is committed at the moment
+        of a kill nobody hears, but it is in the history."""
+        return bool(self.shown[text]) or text in self.received() or text in self.forgotten
+
     def restore(self, copy):
+        self.forgotten.update(self.received())
         self.database = copy
         self.restored += 1
         self.start()
@@ -224,7 +231,7 @@ class Messengers(RuleBasedStateMachine):
         for device in self.devices:
             device.database.kill_at = None
             device.start()
-        for days in (0, 0.1, 8, 8, 8, 8, 8, 8, 8):
+        for days in (0, 0.1, 8, 16, 16):
             self.settle(days * DAY)
         self.check()
 
@@ -262,18 +269,18 @@ class Messengers(RuleBasedStateMachine):
                 recipient = self.said[text][1]
                 assert status in (Status.DELIVERED, Status.UNDELIVERED), (text, status)
                 if status is Status.DELIVERED:
-                    assert recipient.shown[text], "receipted, and was not shown"
+                    assert recipient.has_shown(text), "receipted, and was not shown"
                 if not restored:
                     assert status is Status.DELIVERED, (text, status)
             if not restored:
                 assert not device.core.profile.unopened, "something did not open"
                 assert not any(contact.missing for contact in device.core.contacts())
         TOTALS["runs"] += 1
-        TOTALS["texts"] += len(self.said)
         TOTALS["restored"] += restored
         TOTALS["kills"] += sum(device.kills for device in self.devices)
         for device in self.devices:
-            TOTALS["shown"] += sum(device.shown.values())
+            TOTALS["shown"] += len(device.received())
+            TOTALS["texts"] += len(device.statuses())
             TOTALS["undelivered"] += list(device.statuses().values()).count(Status.UNDELIVERED)
 
 
@@ -318,9 +325,9 @@ class ModelTests(SynchronousTestCase):
     def test_by_dice(self):
         """So it is in longer runs, which are always the same."""
         TOTALS.clear()
-        for seed in range(scaled(15, 2000)):
+        for seed in range(scaled(12, 2000)):
             play(Random(seed))
-        self.assertGreater(TOTALS["shown"], 20 * TOTALS["runs"])
+        self.assertGreater(TOTALS["shown"], 10 * TOTALS["runs"])
         self.assertGreater(TOTALS["kills"], TOTALS["runs"])
         self.assertEqual(TOTALS["shown"], TOTALS["texts"])
         report("v3 clients: breaks and kills, by dice", lost=0, **TOTALS)
