@@ -6,6 +6,7 @@ from collections import deque
 from hashlib import sha256
 
 import sqlcipher3.dbapi2 as sqlcipher
+from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.client.v3 import _events as events
 from messageu.client.v3._core import Core
@@ -367,3 +368,34 @@ def introduce(*devices):
         for other in devices:
             if other is not device:
                 device.core.add_contact(other.identity, other.name)
+
+
+class PairTestCase(SynchronousTestCase):
+    def setUp(self):
+        self.clock, self.relay, self.alice, self.bob = pair()
+
+    def settle(self, seconds=4.0):
+        settle(self.alice, self.bob, clock=self.clock, seconds=seconds)
+
+    def later(self, seconds):
+        """Time passes while nobody is connected."""
+        for device in (self.alice, self.bob):
+            device.hang_up()
+        self.clock.time += seconds
+        for device in (self.alice, self.bob):
+            device.core.tick()
+            device.events.extend(device.core.events())
+
+    def say(self, one, to, text):
+        return one.core.send_text(to, text)
+
+    def met(self):
+        """They have heard of each other."""
+        self.say(self.alice, "bob", "hello")
+        self.say(self.bob, "alice", "hello too")
+        self.settle()
+        return self
+
+    def sessions(self, device):
+        query = "SELECT id FROM sessions ORDER BY epoch DESC, id"
+        return [session_id for (session_id,) in device.database.execute(query).fetchall()]

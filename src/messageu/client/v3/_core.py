@@ -26,6 +26,7 @@ from . import _history as history
 from . import _inbox as inbox
 from . import _outbox as outbox
 from . import _receipts as receipts
+from ._answers import receive
 from ._contacts import Peer
 from ._database import Connection, DatabaseError, transaction
 from ._errors import FilesUnavailable, NameInvalid, NameTaken, StateFailed, TextInvalid
@@ -135,7 +136,7 @@ class Core:
             return
         try:
             with self._input() as unit:
-                link.receive(unit, response)
+                receive(link, unit, response)
         except BaseException:
             self._break_off()
             raise
