@@ -289,7 +289,7 @@ class Messengers(RuleBasedStateMachine):
 TOTALS = Counter()
 
 
-def play(dice):
+def play(dice, restoring=False):
     """A long run of the rules, with always the same arguments for a seed."""
     machine = Messengers()
     machine.begin()
@@ -305,8 +305,12 @@ def play(dice):
         lambda: machine.wait(dice.choice(WAITS)),
         lambda: machine.late_request(dice.randrange(100)) if machine.ghosts else None,
     )
+    copying = (
+        lambda: machine.back_up(number()),
+        lambda: machine.restore(number()) if machine.copies else None,
+    )
     for _ in range(60):
-        dice.choice(moves)()
+        dice.choice(moves + copying if restoring else moves)()
     machine.teardown()
 
 
@@ -333,6 +337,16 @@ class ModelTests(SynchronousTestCase):
         self.assertGreater(TOTALS["kills"], TOTALS["runs"])
         self.assertEqual(TOTALS["shown"], TOTALS["texts"])
         report("v3 clients: breaks and kills, by dice", lost=0, **TOTALS)
+
+    def test_restored_by_dice(self):
+        """Also after copies of profiles were gone on with nothing is shown twice, and whatever
+        was not delivered is shown so."""
+        TOTALS.clear()
+        for seed in range(scaled(8, 2000)):
+            play(Random(seed), restoring=True)
+        self.assertGreater(TOTALS["restored"], 0)
+        self.assertGreater(TOTALS["shown"], 0)
+        report("v3 clients: restored from copies, by dice", **TOTALS)
 
     def test_finds_what_comes_twice(self):
         """A client that does not know what has come before is found."""

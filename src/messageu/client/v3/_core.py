@@ -112,7 +112,7 @@ class Core:
         self._verdict: Verdict | None = None
         self._errands = Errands()
         self._events: list[Event] = []
-        self._ticked = now()
+        self._ticked = 0.0
 
     # The connection's side.
 
@@ -337,7 +337,7 @@ class Core:
             return contacts.shown(unit, contacts.find(unit, who))
 
     def accept(self, who: Identity | str, label: str | None = None) -> Contact:
-        """Let somebody write to us: of a request, one who was blocked or removed, too."""
+        """Let somebody write to us who asks to, or who was blocked."""
         with self._input() as unit:
             of = contacts.find(unit, who)
             contacts.accept(unit, of, label)

@@ -29,7 +29,7 @@ class Refused:
     """The relay did not do something.
 
     :ivar what: ``register``, ``resolve``, ``publish``, ``claim``, ``subscribe``, ``authenticate``,
-        ``delete``.
+        ``delete``; ``account``: it had one for us, and has none any more.
     :ivar reason: a number that is not known stands for itself; None: what came could not be used.
     :ivar name: of ``register`` and ``resolve``.
     :ivar contact: of ``claim``.

@@ -159,8 +159,10 @@ def to_send(unit: Unit, busy: Collection[EnvelopeId], limit: int) -> Sequence[Se
     """Envelopes whose time has come, none that is on its way already."""
     rows = unit.rows(
         "SELECT identity, envelope_id, hpke_key_id, sealed FROM outbox"
-        " JOIN contacts ON contacts.id = outbox.contact WHERE retry_at <= ? ORDER BY outbox.rowid",
+        " JOIN contacts ON contacts.id = outbox.contact"
+        " WHERE retry_at <= ?1 AND sealed_at + ?2 > ?1 ORDER BY outbox.rowid",
         unit.now,
+        OUTBOX_LIFE,
     )
     envelopes = (
         SealedEnvelope(Identity(identity).account_id, EnvelopeId(envelope_id), key_id, sealed)
