@@ -282,3 +282,99 @@ class ConnectionTests(PairTestCase):
             and body.envelope.recipient == self.alice.identity.account_id
         ]
         self.assertEqual(len(receipts), 1)
+
+
+class RefusalTests(PairTestCase):
+    """What each kind of request does when it is refused."""
+
+    def refuse(self, kind, reason, retry_after=0):
+        self.relay.refusals[kind] = [v3.Error(reason, retry_after)]
+
+    def test_subscription(self):
+        """A subscription that a busy relay refuses is asked for again; a window that it does not
+        take is told."""
+        for reason, told in ((Reason.BUSY, 0), (Reason.BAD_WINDOW, 1)):
+            self.alice.hang_up()
+            self.refuse(v3.Subscribe, reason, 5)
+            self.alice.go()
+            self.assertEqual(len(self.alice.told(events.Refused)), told)
+            self.assertNotIn(self.alice.identity.account_id, self.relay.subscribers)
+            self.assertEqual(self.alice.core.next_tick(), self.clock.time + 5)
+            self.clock.time += 5
+            self.alice.go()
+            self.assertIn(self.alice.identity.account_id, self.relay.subscribers)
+
+    def test_acknowledgement(self):
+        """What could not be acknowledged is acknowledged later."""
+        self.met()
+        self.refuse(v3.Acknowledge, Reason.BUSY, 5)
+        self.say(self.alice, "bob", "again")
+        self.alice.go()
+        self.bob.go()
+        account = self.bob.identity.account_id
+        self.assertEqual(len(self.relay.store._accounts[account].mail), 1)
+        self.settle(8)
+        self.assertEqual(len(self.relay.store._accounts[account].mail), 0)
+        self.assertEqual(self.bob.received(), ["hello", "again"])
+
+    def test_acknowledgement_without_subscription(self):
+        """Who is not subscribed any more is connected elsewhere, and stops."""
+        self.met()
+        self.refuse(v3.Acknowledge, Reason.NOT_SUBSCRIBED)
+        self.say(self.alice, "bob", "x")
+        self.alice.go()
+        self.bob.write()
+        self.bob.read()
+        self.bob.write()
+        self.bob.core.receive(self.bob.end.answers.popleft())
+        self.assertFalse(self.bob.core.verdict.reconnect)
+
+    def test_deletion(self):
+        """An account that the relay does not delete now stays, and the user hears of it."""
+        self.refuse(v3.DeleteAccount, Reason.INTERNAL)
+        self.alice.core.delete_account()
+        self.alice.go()
+        (refused,) = self.alice.told(events.Refused)
+        self.assertEqual((refused.what, refused.reason), ("delete", Reason.INTERNAL))
+        self.assertTrue(self.alice.core.profile.registered)
+
+    def test_account_that_is_gone(self):
+        """When the relay has no account for us any more, the user hears of it, and may register."""
+        self.relay.connect()
+        self.relay.store.delete_account(self.alice.identity.account_id)
+        self.alice.hang_up()
+        self.alice.go()
+        (refused,) = self.alice.told(events.Refused)
+        self.assertEqual((refused.what, refused.reason), ("account", Reason.NOT_REGISTERED))
+        self.assertFalse(self.alice.core.profile.registered)
+        self.alice.core.register("alice-again")
+        self.alice.go()
+        self.assertTrue(self.alice.core.profile.registered)
+
+    def test_claim(self):
+        """A claim that is refused for a while is made again."""
+        self.refuse(v3.Claim, Reason.RATE_LIMITED, 30)
+        self.say(self.alice, "bob", "hello")
+        self.alice.go()
+        self.assertEqual(self.alice.core.next_tick(), self.clock.time + 30)
+        self.clock.time += 30
+        self.settle()
+        self.assertEqual(self.bob.received(), ["hello"])
+
+    def test_our_fault(self):
+        """A relay that finds a request malformed is left alone for a minute."""
+        self.say(self.alice, "bob", "hello")
+        self.refuse(v3.Claim, Reason.MALFORMED)
+        self.alice.write()
+        self.alice.core.receive(self.alice.end.answers.popleft())
+        self.assertEqual(self.alice.core.verdict.retry_after, 60)
+
+    def test_old_relay(self):
+        """A ping that a relay does not know shows that it is there."""
+        self.clock.time = self.alice.core.next_tick()
+        self.alice.core.tick()
+        self.refuse(v3.Ping, Reason.UNKNOWN_REQUEST)
+        self.alice.go()
+        self.clock.time += 31
+        self.alice.core.tick()
+        self.assertIsNone(self.alice.core.verdict)
