@@ -208,6 +208,15 @@ class Delivery:
     sealed: bytes = field(repr=False)
 
 
+ERA_SHIFT: Final = 32
+"""Bits of a prekey's id below its era."""
+
+
+def lowest_of_era(key_id: int) -> int:
+    """The lowest id in the era of a prekey's."""
+    return key_id >> ERA_SHIFT << ERA_SHIFT
+
+
 _ONE_TIME_KEY: Final = Struct("<Q32s64s")
 ONE_TIME_KEY_SIZE: Final = _ONE_TIME_KEY.size
 

@@ -388,6 +388,23 @@ class AccountStoreContract(AccountStoreCase):
         ids = range(ONE_TIME_KEYS_LIMIT + 1)
         self.assertEqual(self.publish(1, 2, ids=ids), ONE_TIME_KEYS_LIMIT)
 
+    def test_era(self):
+        """A bundle of a later era takes away the one-time keys of before, and makes room for as
+        many as there were; one that is refused does not."""
+        self.two()
+        era = 5 << 32
+        self.publish(1, 1, range(50), fallback_key_id=3)
+        self.publish(2, 1, (1,))
+        many = range(era, era + 51)
+        refused = self.publish(1, 2, many, fallback_key_id=era)
+        self.assertIs(refused, Reason.TOO_MANY)
+        self.assertEqual(self.claimed_id(1), 0)
+        self.assertEqual(self.publish(1, 2, many[:50], fallback_key_id=era), 50)
+        self.fixture.reopen()
+        self.assertEqual([self.claimed_id(1), self.claimed_id(2)], [era, 1])
+        self.assertEqual(self.publish(1, 3, (), fallback_key_id=era + 1), 49)
+        self.assertEqual(self.publish(1, 4, (), fallback_key_id=2), 49)
+
     def test_own_prekeys(self):
         """One account's one-time keys are not another's."""
         self.two()

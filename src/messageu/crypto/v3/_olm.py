@@ -24,9 +24,6 @@ _DUMP_KEY: Final = bytes(32)
 
 _DUMP_VERSION: Final = "1"
 
-_ERA_SHIFT: Final = 32
-"""Bits of a key's id below its era."""
-
 
 class _FallbackKeys(Protocol):
     """What vodozemac's Account has, and its stubs do not tell of."""
@@ -251,7 +248,7 @@ def _pre_key_message(ciphertext: Ciphertext) -> vodozemac.PreKeyMessage:
 
 def _key_id(name: str, era: int) -> int:
     """Era and the number that vodozemac names a key by: a u64 in base64, which counts from 0."""
-    return era << _ERA_SHIFT | int.from_bytes(_bytes(name), "big")
+    return era << v3.ERA_SHIFT | int.from_bytes(_bytes(name), "big")
 
 
 def _bytes(text: str) -> bytes:

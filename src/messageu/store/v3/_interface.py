@@ -96,7 +96,8 @@ class IAccountStore(Interface):
         is an int, too: ask for it first.)
 
         The same bundle as the one that is kept changes nothing, nor does a one-time key whose id
-        is not above all that this account has published before. Refused: NOT_REGISTERED, also
+        is not above all that this account has published before. One-time keys of eras before the
+        bundle's go, when it begins one. Refused: NOT_REGISTERED, also
         when the bundle is of another account; STALE_BUNDLE when its sequence is not higher and it
         is another; TOO_MANY when more than ONE_TIME_KEYS_LIMIT would be kept. A request that is
         refused changes nothing at all.

@@ -26,7 +26,14 @@ from messageu.model.v3 import (
 
 from .._interface import NO_QUOTA, Quota, StoreUnavailable
 from ._interface import Admission, Claimed, IAccountStore, PutOutcome, Stored
-from ._rules import hour_of, judge_bundle, judge_registration, new_one_time_keys, token_digest
+from ._rules import (
+    hour_of,
+    judge_bundle,
+    judge_registration,
+    lowest_left,
+    new_one_time_keys,
+    token_digest,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,10 +146,12 @@ class MemoryAccountStore:
         refusal = judge_bundle(account, owner.bundle, bundle)
         if refusal is not None:
             return refusal
-        fresh = new_one_time_keys(one_time_keys, owner.highest_key_id, len(owner.one_time_keys))
+        lowest = lowest_left(owner.bundle, bundle)
+        left = {key_id: key for key_id, key in owner.one_time_keys.items() if key_id >= lowest}
+        fresh = new_one_time_keys(one_time_keys, owner.highest_key_id, len(left))
         if isinstance(fresh, Reason):
             return fresh
-        owner.bundle = bundle
+        owner.bundle, owner.one_time_keys = bundle, left
         for key in fresh:
             owner.one_time_keys[key.key_id] = key
             owner.highest_key_id = max(owner.highest_key_id or 0, key.key_id)

@@ -26,7 +26,7 @@ from .._interface import Quota, StoreError
 from .._operations import StoreOperation, StoreWork
 from . import _statements as statements
 from ._interface import Admission, Claimed, PutOutcome, Stored
-from ._rules import judge_bundle, judge_registration, new_one_time_keys
+from ._rules import judge_bundle, judge_registration, lowest_left, new_one_time_keys
 from ._statements import MailRow, TombstoneRow
 
 TOMBSTONES_STEP: Final = 4_096
@@ -133,12 +133,15 @@ class Publish(StoreOperation):
         refusal = judge_bundle(self.account, kept, self.bundle)
         if refusal is not None:
             return refusal
-        left = statements.count_one_time_keys(work.cursor, account)
+        lowest = lowest_left(kept, self.bundle)
+        left = statements.count_one_time_keys(work.cursor, account, _u64(lowest))
         fresh = new_one_time_keys(
             self.one_time_keys, None if highest is None else int.from_bytes(highest, "big"), left
         )
         if isinstance(fresh, Reason):
             return fresh
+        if lowest:
+            statements.drop_one_time_keys(work.cursor, account, _u64(lowest))
         if self.bundle != kept:
             statements.set_bundle(work.cursor, account, self.bundle.encode())
         if fresh:

@@ -7,7 +7,14 @@ from hashlib import sha256
 from typing import Final
 
 from messageu.model import ClientId
-from messageu.model.v3 import ONE_TIME_KEYS_LIMIT, Bundle, IdentityKeys, OneTimeKey, Reason
+from messageu.model.v3 import (
+    ONE_TIME_KEYS_LIMIT,
+    Bundle,
+    IdentityKeys,
+    OneTimeKey,
+    Reason,
+    lowest_of_era,
+)
 
 HOUR: Final = 3600
 """Seconds. Of a time of arrival no more is kept than which hour it was in."""
@@ -42,6 +49,17 @@ def judge_bundle(account: ClientId, kept: Bundle | None, bundle: Bundle) -> Reas
     return None
 
 
+def lowest_left(kept: Bundle | None, bundle: Bundle) -> int:
+    """Below which id one-time keys go when a bundle comes: those of before a reset, or none.
+
+    Their owner has gone on with a state that does not know them.
+    """
+    if kept is None:
+        return 0
+    era = lowest_of_era(bundle.fallback_key_id)
+    return era if era > kept.fallback_key_id else 0
+
+
 def new_one_time_keys(
     keys: Sequence[OneTimeKey], highest: int | None, left: int
 ) -> Sequence[OneTimeKey] | Reason:
@@ -54,7 +72,7 @@ def new_one_time_keys(
     vain; no key is ever given out twice.
 
     :param highest: the highest id that this account has published before, if any.
-    :param left: how many of its keys are kept now.
+    :param left: how many of its keys are kept, but for those that go.
     """
     fresh: dict[int, OneTimeKey] = {}
     for key in keys:

@@ -168,11 +168,19 @@ def set_bundle(cursor: Cursor, account: int, bundle: bytes) -> None:
     cursor.execute("UPDATE account SET bundle = ? WHERE key = ?", (bundle, account))
 
 
-def count_one_time_keys(cursor: Cursor, account: int) -> int:
-    """How many one-time keys of an account are left; there are never many."""
-    rows = cursor.execute("SELECT count(*) FROM account_prekey WHERE account = ?", (account,))
+def count_one_time_keys(cursor: Cursor, account: int, lowest: bytes = b"") -> int:
+    """How many one-time keys of an account are left, from an id on; there are never many."""
+    rows = cursor.execute(
+        "SELECT count(*) FROM account_prekey WHERE account = ? AND id >= ?", (account, lowest)
+    )
     (count,) = rows.fetchone()
     return int(count)
+
+
+def drop_one_time_keys(cursor: Cursor, account: int, lowest: bytes) -> None:
+    """Delete the one-time keys of an account whose ids are below one."""
+    with overwritten(cursor):
+        cursor.execute("DELETE FROM account_prekey WHERE account = ? AND id < ?", (account, lowest))
 
 
 def add_one_time_keys(
