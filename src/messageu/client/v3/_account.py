@@ -144,7 +144,11 @@ def renew_own(unit: Unit) -> None:
         jump,
         jump,
     )
-    make_prekeys(unit, 0)
+    account = load_account(unit)
+    # The relay may have one-time keys that this state does not know: it drops those of before.
+    account.begin_era(max(account.era + 1, int(unit.now)))
+    save_account(unit, account)
+    make_prekeys(unit, ONE_TIME_KEYS_LIMIT)
 
 
 def make_prekeys(unit: Unit, one_time_keys: int) -> None:
