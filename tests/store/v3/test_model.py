@@ -26,20 +26,21 @@ from tests.store.v3.contract import (
 )
 from tests.torture import scaled
 
-NUMBERS = st.integers(1, 4)
+NUMBERS = st.sampled_from((1, 1, 2, 3))
 NAMES = st.sampled_from(["alice", "al1ce", "bob", "carol"]).map(Handle)
 TOKENS = st.sampled_from([None, b"one".ljust(16), b"two".ljust(16)])
-KEY_IDS = st.lists(st.sampled_from([0, 1, 2, 3, 4, 2**63, 2**64 - 1]), max_size=4)
+KEY_IDS = st.lists(st.sampled_from([0, 0, 1, 2, 3, 4, 2**63, 2**64 - 1]), max_size=3)
 SMALL_LIMIT = 3
 SMALL_QUOTA = Quota(messages=3, content=20)
 ENVELOPES = st.lists(
     st.tuples(
         NUMBERS,
-        st.integers(0, 3),
-        st.binary(max_size=2).map(lambda raw: raw * 4),
-        st.sampled_from((1, 1, 1, POISON_KEY_ID)),
+        st.integers(0, 9),
+        st.sampled_from((b"four", b"0123456", b"eightful", b"")),
+        st.sampled_from((1,) * 9 + (POISON_KEY_ID,)),
     ),
-    max_size=4,
+    min_size=1,
+    max_size=6,
 )
 """Recipient, envelope id, what is sealed, and HPKE key id. A poisoned one only SQLite has."""
 
@@ -75,6 +76,7 @@ class AccountMachine(RuleBasedStateMachine):
         self.names = {}
         self.tokens = set()
         self.floor = 0
+        self.names_used = 0
         self.checks = []
 
     @property
@@ -220,13 +222,26 @@ class AccountMachine(RuleBasedStateMachine):
         deferred = self.store.waiting(account_id(number), after, max_messages, max_bytes)
         self.expect(deferred.addCallback(list), expected)
 
-    @rule(number=NUMBERS, sequences=st.lists(st.integers(0, 8), max_size=5))
+    @rule(number=NUMBERS, sequences=st.lists(st.integers(1, 8), max_size=5))
     def acknowledge(self, number, sequences):
         for sequence in sequences:
             if number in self.accounts:
                 self.accounts[number].mail.pop(sequence, None)
         self.expect(self.store.acknowledge(account_id(number), sequences), None)
         self.finish()
+
+    @rule(number=NUMBERS)
+    def acknowledge_all(self, number):
+        self.acknowledge(number, range(99))
+
+    @rule(number=NUMBERS)
+    def begin_anew(self, number):
+        """The same keys, which have had an account, get another one."""
+        self.put([(number, identifier, b"before", 1) for identifier in range(3)])
+        self.delete_account(number)
+        self.names_used += 1
+        self.register(number, 1, Handle(f"name-{self.names_used:b}".replace("1", "z")), None)
+        self.put([(number, 0, b"after", 1)])
 
     @rule(number=NUMBERS)
     def delete_account(self, number):
@@ -246,8 +261,8 @@ class AccountMachine(RuleBasedStateMachine):
                     del account.sent[identifier]
                     count += account.mail.pop(sequence, None) is not None
         if self.in_steps:
-            # What is left of deleted accounts counts, if it has not gone before.
-            self.keep_house()
+            # What is left of deleted accounts would count.
+            self.clear_rubbish()
         self.expect(self.store.expire(before), count)
         self.finish()
 
@@ -280,6 +295,12 @@ class AccountMachine(RuleBasedStateMachine):
     def finish(self):
         if self.in_steps:
             self.run()
+
+    def clear_rubbish(self):
+        """Let go what a stop has left of deleted accounts, as it does with the next expiry."""
+        self.run()
+        self.fixture.result(self.store.expire(-1e9))
+        self.keep_house()
 
     def keep_house(self):
         self.run()
@@ -316,9 +337,7 @@ class AccountMachine(RuleBasedStateMachine):
     def teardown(self):
         self.run()
         if self.engine is not None:
-            # What a stop has left of deleted accounts goes with the next expiry.
-            self.fixture.result(self.store.expire(0.0))
-            self.keep_house()
+            self.clear_rubbish()
             self.check_rows()
         self.fixture.dispose()
 
@@ -382,4 +401,4 @@ class AccountModelTests(SynchronousTestCase):
             mock.patch.object(_operations, "DELETABLE", 8),
             mock.patch.object(account_operations, "TOMBSTONES_STEP", 2),
         ):
-            self.run_machine(SqliteFixture, scaled(30, 1_000), in_steps=True)
+            self.run_machine(SqliteFixture, scaled(40, 1_000), in_steps=True)

@@ -309,9 +309,9 @@ class SqliteAccountStoreTests(SqliteCase, AccountStoreContract, SynchronousTestC
                 secret = b"a secret that nobody can read"
                 self.put(*(envelope(1, number, secret * 9_000) for number in range(4)))
                 self.put(*(envelope(1, number, secret * 50) for number in range(4, 8)))
-                self.assertIn(secret, self.file())
+                self.assertTrue(secret in self.file(), "it never was there")
                 end()
-                self.assertNotIn(secret, self.file())
+                self.assertFalse(secret in self.file(), "it is still there")
                 self.renew()
 
     def renew(self):

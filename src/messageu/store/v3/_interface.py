@@ -132,7 +132,7 @@ class IAccountStore(Interface):
     def expire(before: float) -> Deferred[int]:
         """Delete mail that arrived before the hour that a time is in, which is in seconds since the
         epoch, and the memory of envelopes from then; how many envelopes are gone. So mail lives
-        up to an hour longer, and never less."""
+        up to an hour longer, and never less. Of a deleted account what has not gone yet may count."""
 
     def invite(token: bytes) -> Deferred[None]:
         """Make a token with which one account can be registered. Its digest is kept."""
