@@ -304,7 +304,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     def keep_house(self):
         self.run()
-        for _ in range(40 if self.engine is not None else 0):
+        for _ in range(400 if self.engine is not None else 0):
             self.fixture.clock.advance(HOUSEKEEPING_PAUSE)
 
     @rule(fault=st.sampled_from(sorted(FAULTS)), number=NUMBERS, name=NAMES)
