@@ -139,16 +139,14 @@ class Options(UsageOptions):
             raise SystemExit(f"messageu: {error} (--help explains the options)") from None
 
     def opt_endpoint(self, description: str) -> None:
-        """Where to listen for v2; may be given several times. [default: tcp: and the port in the
-        file]"""
+        """Where to listen for v2, perhaps several times. [default: tcp: and the port in the file]"""
         _check_endpoint(description)
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
 
     def opt_v3(self, description: str) -> None:
-        """Where to listen for v3; may be given several times. It is a tcp: endpoint, TLS is put
-        around it. [default: tcp:1358]"""
+        """Where to listen for v3, perhaps several times: a tcp: endpoint. [default: tcp:1358]"""
         _check_endpoint(description)
         if not description.startswith("tcp:"):
             raise UsageError(f"--v3 wants a tcp: endpoint, not {description!r}")

@@ -51,6 +51,21 @@ class GoodStartTests(ProcessTestCase):
         wait_until(lambda: not (self.folder / "relay.pid").exists(), "its pid file is gone")
         self.assertNotIn("Traceback", relay.log)
 
+    def test_v3(self) -> None:
+        """With v3 its log says what clients are given; the certificate is its owner's alone, and
+        the same after the next start."""
+        options = (*ANY_PORT, "--v3", "tcp:0:interface=127.0.0.1")
+        addresses = []
+        for way in ("twistd", "twist"):
+            relay = self.start(*options, way=way)
+            addresses += relay.v3_addresses
+            relay.stop()
+        pins = {address.partition("#")[2] for address in addresses}
+        self.assertEqual((len(addresses), len(pins)), (2, 1))
+        self.assertRegex(addresses[0], r"^messageu://127\.0\.0\.1:\d+#[\w-]{43}$")
+        mode = (self.folder / "defensive.db.tls.pem").stat().st_mode
+        self.assertEqual(stat.S_IMODE(mode), 0o600)
+
     def test_several_endpoints(self) -> None:
         """Each endpoint leads to the same mailboxes."""
         relay = self.start(*ANY_PORT, *ANY_PORT)
@@ -138,6 +153,20 @@ class BadStartTests(ProcessTestCase):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             endpoint = f"tcp:{listener.getsockname()[1]}:interface=127.0.0.1"
             yield BadStart(("-e", endpoint), f"cannot listen on {endpoint}: .*already in use")
+            yield BadStart(
+                (*ANY_PORT, "--v3", endpoint),
+                f"cannot listen on v3 on {endpoint}: .*already in use",
+            )
+        for mode, line in (
+            (0o600, "it does not hold a key and its certificate"),
+            (0o640, "others than its owner may read it, or more"),
+        ):
+            (self.folder / "own.pem").write_bytes(b"none")
+            (self.folder / "own.pem").chmod(mode)
+            yield BadStart(
+                (*ANY_PORT, "--v3", ANY_PORT[1], "--v3-certificate", "own.pem"),
+                f"the certificate {folder}/own.pem cannot be used: {line}",
+            )
         yield BadStart(
             ("-e", "tpc:1357"), f"'tpc:1357' is not an endpoint: .*'tpc' {HELP}", usage=True
         )
@@ -201,9 +230,8 @@ class HelpTests(ProcessTestCase):
         """Both commands explain every option of the relay."""
         names = {name.rstrip("=") for name in Options().longOpt} - {"help", "version"}
         for program in ("twistd", "twist"):
-            command = self.command("twistd")
-            command[:-1] = [str(Path(command[0]).with_name(program))]
-            finished = self.run_to_end([*command, "--help"])
+            path = Path(self.command("twistd")[0]).with_name(program)
+            finished = self.run_to_end([str(path), "messageu", "--help"])
             self.assertEqual((finished.returncode, finished.stderr), (0, ""))
             for name in names:
                 self.assertRegex(finished.stdout, f"(?m)^ .*--{name}=?  +[A-Z]")
