@@ -10,7 +10,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.server import LIMITS, LimitSettings, read_limits
+from messageu.model.v3 import Registration
+from messageu.server import LIMITS, LimitSettings, RelayService, read_limits
 from messageu.tap import DEFAULT_PORT, Options, makeService, read_port
 
 
@@ -156,3 +157,70 @@ class PortFileTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         folder.mkdir()
         self.assertEqual(read_port(folder), DEFAULT_PORT)
+
+
+class V3Tests(SynchronousTestCase):
+    """The options of v3."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.reactor = MemoryReactorClock()
+        self.options = Options()
+
+    def make(self, *words: str) -> RelayService:
+        """The relay that such options make."""
+        self.options.parseOptions(["--database", str(self.folder / "mail.db"), *words])
+        return makeService(self.options, self.reactor)
+
+    def ports(self, *words: str) -> list[int]:
+        """Where it listens."""
+        self.make(*words).privilegedStartService()
+        return [server[0] for server in self.reactor.tcpServers]
+
+    def test_default(self) -> None:
+        """It listens on 1358, for a thousand that come at once."""
+        self.assertEqual(self.ports("-e", "tcp:1"), [1, 1358])
+        self.assertEqual(self.reactor.tcpServers[1][2], 1024)
+
+    def test_elsewhere(self) -> None:
+        """It listens where it is told, and only there; each version can be left out."""
+        self.assertEqual(self.ports("-e", "tcp:1", "--v3", "tcp:2", "--v3", "tcp:3"), [1, 2, 3])
+        for words, expected in (
+            (("-e", "tcp:1", "--no-v3"), [1]),
+            (("--no-v2", "--v3", "tcp:2"), [2]),
+        ):
+            self.setUp()
+            self.assertEqual(self.ports(*words), expected)
+
+    def test_nonsense(self) -> None:
+        """What excludes each other, other endpoints, and modes that do not exist are refused."""
+        for words in (
+            ("--no-v3", "--no-v2"),
+            ("--no-v3", "--v3", "tcp:1"),
+            ("--v3", "unix:here"),
+            ("--v3", "tcp:"),
+            ("--registration", "perhaps"),
+        ):
+            self.setUp()
+            self.assertRaises(SystemExit, self.make, *words)
+
+    def test_certificate(self) -> None:
+        """The certificate is beside the database, or where it is said to be; nothing is touched
+        before the start."""
+        for words, path in (((), "mail.db.tls.pem"), (("--v3-certificate", "own.pem"), "own.pem")):
+            self.setUp()
+            offer = self.make(*words).v3.offer
+            self.assertEqual(offer.certificate.name, path)
+            self.assertTrue(offer.certificate.is_absolute())
+            self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_registration(self) -> None:
+        """Everybody may register unless it is said otherwise."""
+        for words, mode in (
+            ((), Registration.OPEN),
+            (("--registration", "token"), Registration.TOKEN),
+            (("--registration=closed",), Registration.CLOSED),
+        ):
+            self.setUp()
+            self.assertIs(self.make(*words).v3.offer.registration, mode)

@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from messageu.model.v3 import Handle, IdentityKeys, Reason
 from messageu.server import (
     LINE_LIMIT,
     Advance,
@@ -27,6 +28,8 @@ from messageu.server import (
     ControlUnusable,
     Done,
     Failed,
+    InviteRequest,
+    ReleaseRequest,
     StatusRequest,
     Value,
     decode_answer,
@@ -40,6 +43,7 @@ from messageu.server._control_socket import (
     socket_address,
 )
 from messageu.store import BackupFailed, IBackedUp
+from messageu.store.v3 import MemoryAccountStore
 
 NOBODY = 65534
 
@@ -53,6 +57,8 @@ class LineTests(SynchronousTestCase):
             StatusRequest(),
             BackupRequest(Path("/a b/c")),
             BackupRequest(Path(os.fsdecode(b"/\xff\xe4"))),
+            InviteRequest(),
+            ReleaseRequest(Handle("an.na")),
         ):
             self.assertEqual(decode_request(encode_request(request)), request)
 
@@ -63,7 +69,10 @@ class LineTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """What is no request is refused."""
-        for line in (b"", b"stop", b"status now", b"backup", b"backup a", b"backup /a\0b", b"\xff"):
+        for line in (
+            *(b"", b"stop", b"status now", b"backup", b"backup a", b"backup /a\0b", b"\xff"),
+            *(b"invite me", b"release-name", b"release-name Anna", b"release-name \xff"),
+        ):
             self.assertRaises(ControlError, decode_request, line)
 
     def test_answers(self) -> None:
@@ -317,3 +326,56 @@ class SocketTests(TestCase):
         """There is none without a folder."""
         self.folder.rmdir()
         self.assertIn("No such file or directory", self.refuse())
+
+
+class AccountTests(SynchronousTestCase):
+    """What the operator does with accounts of v3."""
+
+    def setUp(self) -> None:
+        self.accounts: MemoryAccountStore | None = MemoryAccountStore(now=lambda: 0.0)
+
+    def ask(self, request: InviteRequest | ReleaseRequest) -> list[Any]:
+        """The answers to a request."""
+        factory = ControlFactory(
+            Store(), dict, Clock(), user_of=lambda _: os.geteuid(), accounts=self.accounts
+        )
+        protocol: Any = factory.buildProtocol(None)
+        transport: Any = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        transport.getHandle = lambda: None
+        protocol.makeConnection(transport)
+        protocol.dataReceived(encode_request(request) + b"\n")
+        self.assertFalse(transport.connected)
+        return [decode_answer(line) for line in transport.value().splitlines()]
+
+    def register(self, keys: bytes, name: str, token: bytes | None) -> Reason | None:
+        """What the store says of somebody's registration."""
+        person = IdentityKeys(keys * 32, keys * 32)
+        return self.successResultOf(self.accounts.register(person, 1, Handle(name), token))
+
+    def test_invite(self) -> None:
+        """A token is shown, opens the door once, and is another each time."""
+        (value, done), (other, _) = self.ask(InviteRequest()), self.ask(InviteRequest())
+        self.assertEqual((value.name, done), ("token", Done(0)))
+        self.assertNotEqual(value, other)
+        token = bytes.fromhex(value.text)
+        self.assertIsNone(self.register(b"a", "anna", token))
+        self.assertIs(self.register(b"b", "bert", token), Reason.TOKEN_INVALID)
+
+    def test_release(self) -> None:
+        """A name of a deleted account can be had again; one of another is not released."""
+        self.register(b"a", "anna", None)
+        refused = [Failed("this is no name of an account that was deleted")]
+        self.assertEqual(self.ask(ReleaseRequest(Handle("anna"))), refused)
+        keys = IdentityKeys(b"a" * 32, b"a" * 32)
+        self.accounts.delete_account(keys.identity.account_id)
+        self.assertIs(self.register(b"b", "anna", None), Reason.NAME_TAKEN)
+        self.assertEqual(self.ask(ReleaseRequest(Handle("anna"))), [Done(0)])
+        self.assertIsNone(self.register(b"b", "anna", None))
+
+    def test_trouble(self) -> None:
+        """What the store could not do is said; so is that there are no accounts."""
+        self.accounts.is_open = lambda: False
+        self.assertEqual(self.ask(InviteRequest()), [Failed("the store is not open")])
+        self.accounts = None
+        self.assertEqual(self.ask(InviteRequest()), [Failed("this relay does not serve v3")])

@@ -168,14 +168,18 @@ class MemoryRelay:
         self.store = store if store is not None else MemoryAccountStore(now=self.now)
         verifyObject(IAccountStore, self.store)
         self.limits = Limits(LimitSettings(**settings))
+        peer_name, notices = Pseudonyms(), Notices(self.clock)
+        self.limits.on_hit = lambda limit, address: notices.note(
+            peer_name(address), f"has met a limit: {limit}"
+        )
         self.factory = RelayFactory(
             self.store,
             self.clock,
             self.limits,
             now=self.now,
             registration=registration,
-            peer_name=Pseudonyms(),
-            notices=Notices(self.clock),
+            peer_name=peer_name,
+            notices=notices,
         )
         self.factory.doStart()
         self.listener = TlsFactory(self.factory, self.clock)
