@@ -9,10 +9,13 @@ from ._address import (
     read_relay,
     write_relay,
 )
+from ._connection import RelayNotTrusted, RelayNotV3
 
 __all__ = [
     "ContactLink",
     "RelayLink",
+    "RelayNotTrusted",
+    "RelayNotV3",
     "is_link",
     "parse_contact",
     "parse_relay",
