@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from messageu.client import AddressInvalid, Identity, IdentityInvalid, KeyringInvalid, parse_address
 from messageu.client._address import endpoint_of
 from messageu.client._keyring import PEERS_LIMIT, Keyring
-from messageu.client._relay import _CONNECTING_ERRORS
+from messageu.client._relay import CONNECTING_ERRORS
 from messageu.model import ClientId, ListedClient
 from messageu.wire import v2
 
@@ -70,6 +70,6 @@ def address(data: bytes) -> None:
         assert 1 <= read.port <= 65535, "a port that is none"
         assert parse_address(str(read)) == read, "an address is written as another one"
         connecting = endpoint_of(MemoryReactorClock(), read, 1.0).connect(Factory())
-        connecting.addErrback(lambda failed: failed.trap(*_CONNECTING_ERRORS))
+        connecting.addErrback(lambda failed: failed.trap(*CONNECTING_ERRORS))
         connecting.addErrback(broken.append)
         assert not broken, "an error that a client does not know"

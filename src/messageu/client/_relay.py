@@ -53,7 +53,7 @@ _REASONS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], str],
     (error.NoRouteError, "there is no way to it"),
 )
 
-_CONNECTING_ERRORS: Final = (
+CONNECTING_ERRORS: Final = (
     error.ConnectError,
     error.ConnectionClosed,
     error.DNSLookupError,
@@ -61,6 +61,7 @@ _CONNECTING_ERRORS: Final = (
     OSError,
     ValueError,  # a name that Twisted knows to be none
 )
+"""With what an endpoint fails when there is no connection to be had."""
 
 Answer = TypeVar("Answer", bound=AnswerEvent)
 
@@ -189,9 +190,9 @@ class Relay:
             self._connection = await connecting
         except error.ConnectingCancelledError:
             raise CancelledError from None
-        except _CONNECTING_ERRORS as failed:
+        except CONNECTING_ERRORS as failed:
             raise RelayUnreachable(
-                f"the relay at {destination.name} cannot be reached: {_reason(failed)}"
+                f"the relay at {destination.name} cannot be reached: {unreachable_because(failed)}"
             ) from None
         return self._connection
 
@@ -206,7 +207,8 @@ def _time_out(_: object, seconds: float) -> NoReturn:
     raise DeferredTimeout(seconds, "connecting")
 
 
-def _reason(failed: Exception) -> str:
+def unreachable_because(failed: Exception) -> str:
+    """Why one of :data:`CONNECTING_ERRORS` has happened, for a person."""
     for kind, reason in _REASONS:
         if isinstance(failed, kind):
             return reason
