@@ -1,4 +1,4 @@
-"""``messageu``: the menu on standard input and output."""
+"""``messageu``: the commands and the menu, on standard input and output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+import termios
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Semaphore, Thread
@@ -19,70 +20,95 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 from messageu import __version__
-from messageu.client import Client
+from messageu.client import AddressInvalid, Client
+from messageu.client.v3 import read_relay
 
-from . import Lines, Menu
+from . import (
+    Desk,
+    EndOfInput,
+    Exit,
+    Lines,
+    Menu,
+    MenuV3,
+    NoTerminal,
+    add_commands,
+    run_command,
+)
+from ._loop import MenuLoop
 
 CHUNK_SIZE: Final = 64 * 1024
 """Bytes that are read from standard input at once."""
-
-INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C, as the shell has it."""
 
 reactor: Any = _reactor  # a module that stands for an object, to the type checker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the menu. Returns the exit code."""
-    folder = _parse(arguments)
-    output = Output(sys.stdout, _stop)
-    lines = Source(_standard_input()).lines
-    client = Client(reactor, folder, warn=lambda line: output.write(f"{line}\n"))
-    menu = Menu(client, folder, lines.next_line, output.write)
+    """Run a command, or the menu. Returns the exit code."""
+    options = _parse(arguments)
+    folder: Path = options.dir.absolute()
+    console = Terminal()
     outcome: list[object] = []
 
     def start() -> None:
-        running = Deferred.fromCoroutine(_run(menu, client))
+        running = Deferred.fromCoroutine(_work(options, folder, console))
         reactor.addSystemEventTrigger("before", "shutdown", running.cancel)
         running.addBoth(outcome.append).addBoth(lambda _: _stop())
 
     reactor.callWhenRunning(start)
     with suppress(KeyboardInterrupt):  # until the reactor looks after it
         reactor.run()
-    return _exit_code(outcome, output)
+    return _exit_code(outcome, console.output)
 
 
-def _parse(arguments: Sequence[str] | None) -> Path:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="messageu",
-        description="A client of MessageU v2: exchanges keys, texts and files through a relay.",
-        epilog="The directory has server.info, a line of <ip>:<port> that says where the relay is. "
-        "me.info (your identity) and me.keys (what is known of others) are made there.",
+        description="A client of MessageU: exchanges texts and files through a relay.",
     )
     parser.add_argument(
         "--dir",
+        "--folder",
         type=Path,
         default=Path(),
         metavar="DIR",
         help="the client's directory (default: the current one)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    folder: Path = parser.parse_args(arguments).dir
-    if not folder.is_dir():
-        parser.error(f"{folder} is not a directory")
-    return folder.absolute()
+    add_commands(parser)
+    options = parser.parse_args(arguments)
+    if not options.dir.is_dir():
+        parser.error(f"{options.dir} is not a directory")
+    return options
+
+
+async def _work(options: argparse.Namespace, folder: Path, console: Terminal) -> int:
+    if options.command is not None:
+        desk = Desk(reactor, folder, console, os.environ, options.passphrase_file, options.timeout)
+        return await run_command(desk, options)
+    try:
+        is_v3 = read_relay(folder) is not None
+    except AddressInvalid as error:
+        console.complain(f"error: {error}")
+        return Exit.FAILED
+    if is_v3:
+        menu = MenuV3(Desk(reactor, folder, console, os.environ))
+        await _run(menu, menu.close)
+    else:
+        client = Client(reactor, folder, warn=lambda line: console.write(f"{line}\n"))
+        await _run(Menu(client, folder, console.next_line, console.write), client.close)
+    return Exit.DONE
+
+
+async def _run(menu: MenuLoop, close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await menu.run()
+    finally:
+        await close()
 
 
 def _standard_input() -> int:
     """Its descriptor; when it is closed the number 0 may already mean something else."""
     return 0 if sys.stdin is not None else os.open(os.devnull, os.O_RDONLY)
-
-
-async def _run(menu: Menu, client: Client) -> None:
-    try:
-        await menu.run()
-    finally:
-        await client.close()
 
 
 def _stop() -> None:
@@ -94,11 +120,61 @@ def _exit_code(outcome: list[object], output: Output) -> int:
     match outcome:
         case [Failure() as failure] if not failure.check(CancelledError):
             failure.printTraceback(file=sys.stderr)
-            return 1
-        case [None]:
-            return 0
+            return Exit.FAILED
+        case [int() as code]:
+            return code
     output.write("\n")
-    return INTERRUPTED
+    return Exit.INTERRUPTED
+
+
+class Terminal:
+    """Standard input, output and error, and whoever sits at the terminal."""
+
+    def __init__(self) -> None:
+        self.output = Output(sys.stdout, _stop)
+        self._errors = Output(sys.stderr, lambda: None)
+        self._lines = Source(_standard_input()).lines
+
+    @property
+    def interactive(self) -> bool:
+        """Whether standard output is a terminal."""
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    def write(self, text: str) -> None:
+        """To standard output."""
+        self.output.write(text)
+
+    def complain(self, line: str) -> None:
+        """To standard error."""
+        self._errors.write(f"{line}\n")
+
+    def next_line(self) -> Deferred[bytes]:
+        """Of standard input."""
+        return self._lines.next_line()
+
+    async def ask_secret(self, question: str) -> str:
+        """Ask at the terminal of the program, wherever its input and output are."""
+        try:
+            descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            raise NoTerminal(
+                "there is no terminal to ask for the passphrase: "
+                "--passphrase-file or MESSAGEU_PASSPHRASE"
+            ) from None
+        before = termios.tcgetattr(descriptor)
+        silent = list(before)
+        silent[3] &= ~termios.ECHO
+        try:
+            termios.tcsetattr(descriptor, termios.TCSAFLUSH, silent)
+            os.write(descriptor, question.encode("utf-8"))
+            # A thread is left in `read` when it is interrupted: the descriptor stays open for it.
+            line = await Source(descriptor).lines.next_line()
+        except EndOfInput:
+            raise NoTerminal("no passphrase was typed") from None
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+            os.write(descriptor, b"\n")
+        return line.decode("utf-8", "surrogateescape")
 
 
 class Output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,17 +32,14 @@ from messageu.client import (
 )
 from messageu.model import InvalidValue, UserName
 
-from ._lines import LINE_LIMIT, EndOfInput, LineTooLong
+from ._loop import MenuLoop
 from ._text import visible, visible_name, visible_text
 
 _MIB: Final = 2**20
 
 
-class Menu:
-    """Shows the entries, reads a choice, does it, and begins again, until there is no more input.
-
-    An entry first asks for all that it needs, so that what a script sends for one entry is never
-    taken for the choice of another, and only then goes to work.
+class Menu(MenuLoop):
+    """The menu of v2.
 
     :param folder: the client's.
     :param next_line: answers a line, or fails with EndOfInput or LineTooLong.
@@ -55,54 +53,21 @@ class Menu:
         next_line: Callable[[], Deferred[bytes]],
         write: Callable[[str], None],
     ) -> None:
+        super().__init__(MENU, next_line, write)
         self._client = client
         self._folder = folder
-        self._next_line = next_line
-        self._write = write
 
-    async def run(self) -> None:
-        """Serve until the choice is 0 or the input ends."""
-        try:
-            while True:
-                self._write(MENU)
-                choice = await self._choose()
-                if choice == "0":
-                    return
-                if choice:
-                    await self._serve(choice)
-        except EndOfInput:
-            return
-
-    async def _choose(self) -> str:
-        try:
-            return (await self._next_line()).decode("utf-8", "backslashreplace").strip()
-        except LineTooLong:
-            self._say_too_long()
-            return ""
-
-    async def _serve(self, choice: str) -> None:
+    def find(self, choice: str) -> Callable[[], Awaitable[None]] | None:
         entry = ENTRIES.get(choice)
-        if entry is None:
-            self._say(f"there is no such entry: {visible(choice[:20])}")
-            return
-        try:
-            if entry.for_registered:
-                _ = self._client.identity  # raises when there is none
-            await entry.serve(self)
-        except LineTooLong:
-            self._say_too_long()
-        except ClientError as error:
-            self._say(_words_of(error))
+        return None if entry is None else partial(self._serve, entry)
 
-    def _say(self, line: str) -> None:
-        self._write(f"{line}\n")
+    def words_of(self, error: ClientError) -> str:
+        return _words_of(error)
 
-    def _say_too_long(self) -> None:
-        self._say(f"a line of more than {LINE_LIMIT // _MIB} MiB was skipped")
-
-    async def _ask(self, question: str) -> bytes:
-        self._say(question)
-        return await self._next_line()
+    async def _serve(self, entry: Entry) -> None:
+        if entry.for_registered:
+            _ = self._client.identity  # raises when there is none
+        await entry.serve(self)
 
     # The entries.
 

@@ -169,7 +169,7 @@ class RelayConnection(TwistedProtocol):
         """TCP is up: TLS is to follow."""
         self._expect_within(self._patience.handshake)
 
-    def handshakeCompleted(self) -> None:  # noqa: N802 - Twisted's name
+    def handshakeCompleted(self) -> None:
         """Compare everything before anything is written."""
         if self._ending:
             return

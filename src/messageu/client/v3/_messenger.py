@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from messageu.model.v3 import Handle, Identity, Reason
+from messageu.model.v3 import Handle, Identity, Reason, Terms
 from messageu.wire import v3
 
 from .._address import endpoint_of
@@ -39,6 +39,9 @@ CONNECT_TIMEOUT: Final = 10.0
 LONGEST_NAP: Final = 3600.0
 SHORTEST_NAP: Final = 0.05
 """Seconds between two looks at what time brings: the wall's clock may be set meanwhile."""
+
+NAP_AFTER_FAILURE: Final = 30.0
+"""Seconds until time is looked after again, when the disk did not do its part."""
 
 _LABEL_SIZE: Final = 8
 
@@ -94,8 +97,20 @@ class Offline:
     retry_in: float | None
 
 
+@frozen
+class Welcomed:
+    """What the relay has told of itself.
+
+    :ivar ahead: by how many seconds its clock is ahead of ours.
+    """
+
+    ahead: float
+    terms: Terms
+
+
 Heard: TypeAlias = Event | Offline
 Observer: TypeAlias = Callable[[Heard], None]
+FindFile: TypeAlias = Callable[[Identity, bytes], Path | None]
 
 
 @frozen
@@ -122,8 +137,11 @@ class Messenger:
     :param core: the rules and the state.
     :param relay: where to, and whose key it must have.
     :param file_sender: reads files in another thread; None: no files are sent.
+    :param find_file: where a file of a contact was put, by its message; None: it has not come.
     :param run_in_thread: what to do with slow work, instead of giving it to the reactor's pool.
     :param on_close: is called at the end of :meth:`close`, to let go of the profile.
+    :ivar welcome: what the relay said of itself, when it was last connected.
+    :ivar one_time_keys: how many of ours it had then.
     """
 
     def __init__(
@@ -134,6 +152,7 @@ class Messenger:
         settings: MessengerSettings | None = None,
         *,
         file_sender: FileSender | None = None,
+        find_file: FindFile = lambda _contact, _message_id: None,
         run_in_thread: Run | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
@@ -142,6 +161,7 @@ class Messenger:
         self._reactor = reactor
         self._settings = settings if settings is not None else MessengerSettings()
         self._file_sender = file_sender
+        self._find_file = find_file
         self._run_in_thread = run_in_thread if run_in_thread is not None else _pool_of(reactor)
         self._on_close = on_close
         self._reconnector = Reconnector(
@@ -156,6 +176,8 @@ class Messenger:
         self._settling = False
         self._timer: IDelayedCall | None = None
         self._closed = False
+        self.welcome: Welcomed | None = None
+        self.one_time_keys: int | None = None
 
     # The connection.
 
@@ -246,6 +268,10 @@ class Messenger:
         """The history behind a place, the oldest first."""
         return self.core.messages(who, after=after, limit=limit)
 
+    def path_of(self, message: StoredMessage) -> Path | None:
+        """Where the file of a message was put; None when it has not come."""
+        return self._find_file(message.contact, message.message_id)
+
     async def _send_file(self, who: Identity | str, path: Path) -> Sending:
         self.core.contact(who)
         file: Any = path
@@ -296,12 +322,20 @@ class Messenger:
 
     def receive(self, response: v3.Response) -> None:
         """The connection's: the relay has said something."""
+        match response.body:
+            case v3.Welcome() as welcome:
+                self.welcome = Welcomed(welcome.time - self._settings.now(), welcome.terms)
+            case v3.Authenticated() as authenticated:
+                self.one_time_keys = authenticated.one_time_keys
         self.core.receive(response)
         self._hear()
 
     def requests(self) -> Sequence[v3.Request]:
         """The connection's: what is to be asked next."""
-        return () if self._leaving else self.core.requests()
+        requests = () if self._leaving else self.core.requests()
+        if not requests:  # what has come may have changed what time brings
+            self._arm()
+        return requests
 
     def lost(self, why: ClientError) -> None:
         """The connection's: it is gone."""
@@ -405,7 +439,10 @@ class Messenger:
     # Time.
 
     def _arm(self) -> None:
-        due = None if self._closed else self.core.next_tick()
+        try:
+            due = None if self._closed else self.core.next_tick()
+        except ClientError:  # the disk does not do its part: the next tick says so
+            due = self._settings.now() + NAP_AFTER_FAILURE
         if due is None:
             self._stop_timer()
             return

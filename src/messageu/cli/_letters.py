@@ -1,0 +1,134 @@
+"""Messages of v3 as they are shown, and which of them were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from messageu.client import ClientError, FileNotSaved
+from messageu.client.v3 import (
+    Contact,
+    ContactUnknown,
+    Messenger,
+    Standing,
+    StoredMessage,
+    read_small_file,
+    replace_small_file,
+)
+from messageu.crypto import CryptoError
+from messageu.crypto.v3 import FileOffer, Kind
+
+from ._text import visible, visible_text
+
+PLACE_FILE: Final = "inbox.place"
+"""The number of the last message that was shown."""
+
+_PLACE_SIZE_LIMIT: Final = 32
+_PAGE: Final = 100
+_LAST_TIME: Final = 253_402_300_799_999
+"""Milliseconds since the epoch until the end of the year 9999."""
+
+
+def name_of(contact: Contact) -> str:
+    """What a contact is called, harmless."""
+    return visible(contact.label)
+
+
+class Letters:
+    """What has come and was not shown yet, in order.
+
+    The place is kept in a file of its own, after what was shown: killed in between, the program
+    shows something twice, and nothing never.
+    """
+
+    def __init__(self, messenger: Messenger, folder: Path, *, as_json: bool = False) -> None:
+        self._messenger = messenger
+        self._file = folder / PLACE_FILE
+        self._as_json = as_json
+
+    def unshown(self) -> Iterator[str]:
+        """Texts to be written, each for one message; the next is asked for when it was written."""
+        place = self._read_place()
+        while messages := self._messenger.messages(after=place, limit=_PAGE):
+            for message in messages:
+                if not message.mine:
+                    yield self._shown(message)
+            place = messages[-1].number
+            self._write_place(place)
+
+    def _shown(self, message: StoredMessage) -> str:
+        try:
+            contact = self._messenger.core.contact(message.contact)
+        except ContactUnknown:  # he was removed meanwhile
+            contact = None
+        if self._as_json:
+            return f"{json.dumps(self._fields(message, contact))}\n"
+        name = message.contact.raw.hex() if contact is None else name_of(contact)
+        asks = contact is not None and contact.standing is Standing.REQUEST
+        note = " (asks to write to you: accept or block)" if asks else ""
+        return f"From: {name}{note}\nContent:\n{self._content(message)}\n-----<EOM>-----\n\n"
+
+    def _content(self, message: StoredMessage) -> str:
+        if message.kind == Kind.TEXT:
+            return visible_text(message.text)
+        offer = _offer_of(message)
+        if offer is None:
+            return f"a message of kind {message.kind}, which this version does not know"
+        path = self._messenger.path_of(message)
+        where = "it is on its way" if path is None else visible(str(path))
+        return f"file {visible(offer.name)}, {offer.size:,} bytes: {where}"
+
+    def _fields(self, message: StoredMessage, contact: Contact | None) -> dict[str, object]:
+        time = datetime.fromtimestamp(min(message.time, _LAST_TIME) / 1000, UTC)
+        fields: dict[str, object] = {
+            "number": message.number,
+            "id": message.message_id.hex(),
+            "from": None if contact is None else contact.label,
+            "identity": message.contact.raw.hex(),
+            "standing": None if contact is None else contact.standing.name.lower(),
+            "time": time.isoformat(timespec="milliseconds"),
+            "kind": "unknown",
+        }
+        offer = _offer_of(message)
+        if message.kind == Kind.TEXT:
+            fields |= {"kind": "text", "text": message.text}
+        elif offer is not None:
+            path = self._messenger.path_of(message)
+            fields |= {
+                "kind": "file",
+                "name": offer.name,
+                "size": offer.size,
+                "sha256": offer.digest.hex(),
+                "path": None if path is None else str(path),
+            }
+        return fields
+
+    def _read_place(self) -> int:
+        try:
+            text = read_small_file(self._file, _PLACE_SIZE_LIMIT).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return 0
+        return int(text) if text.isdecimal() else 0
+
+    def _write_place(self, place: int) -> None:
+        try:
+            replace_small_file(self._file, f"{place}\n".encode("ascii"))
+        except OSError as error:
+            raise FileNotSaved(f"{PLACE_FILE} cannot be written: {error.strerror}") from None
+
+
+def _offer_of(message: StoredMessage) -> FileOffer | None:
+    if message.kind != Kind.FILE:
+        return None
+    try:
+        return FileOffer.decode(message.body)
+    except CryptoError:
+        return None
+
+
+def describe(error: ClientError) -> str:
+    """An error in one harmless line."""
+    return visible(str(error))
