@@ -1,4 +1,5 @@
-"""Show that it works: a relay under twistd, two clients at the menu, a file, and a restart.
+"""Show that it works: a relay under twistd, clients of v2 at the menu and of v3 by commands, files,
+restarts, and processes that are killed.
 
 Everything is real: the processes, the port, the database, what is typed. All of it happens in a
 scratch folder, which is removed at the end, or kept and named if something was not as it should be.
@@ -7,7 +8,9 @@ scratch folder, which is removed at the end, or kept and named if something was 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -26,6 +30,7 @@ PATIENCE = 60.0
 """Seconds that anything may take on a slow machine."""
 
 FILE_SIZE = 5 * 1024 * 1024 + 13
+LARGE_SIZE = 100 * 2**20
 PROMPT = "?\n"
 
 
@@ -38,24 +43,30 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="messageu-demo-"))
     relay = Relay(scratch / "relay", free_port())
     clients: list[Client] = []
+    profiles = [Profile(scratch / name, name) for name in ("carl", "dora")]
     try:
         relay.start()
         clients.extend(Client(scratch / name, name, relay.port) for name in ("anna", "bern"))
         demonstrate(relay, clients[0], clients[1], scratch)
         for client in clients:
             client.leave()
+        say("", "now MessageU v3: TLS, ratchets, links and safety numbers")
+        demonstrate_v3(relay, profiles, scratch)
         relay.stop()
     except NotShownError as error:
         print(f"\nNOT SHOWN: {error}\nThe folder is kept: {scratch}")
         return 1
     finally:
-        for client in clients:
-            client.kill()
+        for one in (*clients, *profiles):
+            one.kill()
         relay.kill()
     shutil.rmtree(scratch)
     print(
         "\nShown: two registered clients exchanged keys, texts and a file of "
-        f"{FILE_SIZE / 2**20:.1f} MiB that arrived identical, and mail outlived its relay's restart."
+        f"{FILE_SIZE / 2**20:.1f} MiB that arrived identical, and mail outlived its relay's restart.\n"
+        "Shown: two profiles of v3 added each other, compared safety numbers, and exchanged texts with "
+        f"receipts and a file of {LARGE_SIZE // 2**20} MiB, each exactly once, while sender, "
+        "recipient and relay were killed."
     )
     return 0
 
@@ -112,12 +123,150 @@ def compare(sent: Path, received: Path) -> None:
         raise NotShownError(f"the received file has mode {mode:o}")
 
 
+def demonstrate_v3(relay: Relay, profiles: Sequence[Profile], scratch: Path) -> None:
+    """Two profiles: links, safety numbers, texts, a large file, and kill -9 for everybody."""
+    carl, dora = profiles
+    for profile in profiles:
+        profile.run("register", relay.address, profile.name, expect=f"registered as {profile.name}")
+    for one, other in ((carl, dora), (dora, carl)):
+        one.run("add", other.run("link").strip(), "--label", other.name, expect="added")
+    numbers = {
+        tuple(one.run("verify", other, "--confirm").splitlines()[:3])
+        for one, other in ((carl, "dora"), (dora, "carl"))
+    }
+    if len(numbers) != 1:
+        raise NotShownError("the safety numbers differ")
+
+    dora.follow()
+    carl.run("send", "dora", "Hello Dora!", "--wait-delivered", expect="delivered")
+    dora.kill()
+    carl.follow()
+    dora.run("send", "carl", "Hello Carl!", "--wait-delivered", expect="delivered")
+    carl.kill()
+
+    sent = scratch / "film.bin"
+    sent.write_bytes(secrets.token_bytes(LARGE_SIZE))
+    dora.follow()
+    sending = carl.start("send-file", "dora", str(sent))
+    dora.wait_for_part(LARGE_SIZE // 4)
+    sending.kill()
+    sending.wait()
+    say("carl", "killed (-9) while he sends")
+    carl.follow()
+    dora.wait_for_part(LARGE_SIZE // 2)
+    dora.kill()
+    say("dora", "killed (-9) while she receives")
+    relay.kill()
+    say("relay", "killed (-9)")
+    relay.start()
+    dora.follow()
+    received = dora.folder / "downloads" / sent.name
+    wait_until(received.exists, "the file arrives")
+    compare(sent, received)
+    carl.kill()
+    carl.run("send", "dora", "That was all.", "--wait-delivered", expect="delivered")
+    dora.kill()
+    carl.run("inbox", "--json")
+    dora.run("inbox", "--json")
+    carl.expect_once("Hello Carl!")
+    dora.expect_once("Hello Dora!", "That was all.")
+
+
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Wait for something, and not for ever."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        if time.monotonic() > deadline:
+            raise NotShownError(f"it was to be seen that {what}")
+        time.sleep(0.05)
+
+
+class Profile:
+    """A profile of v3 in a folder of its own, and the commands that are run there."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.name = name
+        self._shown = folder / "shown.json"
+        self._following: subprocess.Popen[bytes] | None = None
+
+    def run(self, *arguments: str, expect: str = "") -> str:
+        """Run a command to its end; what it shows, which must hold the expected."""
+        say(self.name, f"$ messageu {' '.join(argument[:40] for argument in arguments)}")
+        finished = subprocess.run(
+            [BIN / "messageu", "--folder", self.folder, *arguments],
+            check=False,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+        )
+        seen = finished.stdout.decode("utf-8", "backslashreplace")
+        for line in seen.splitlines():
+            say(self.name, f"  {line}")
+        if finished.returncode != 0 or expect not in seen:
+            raise NotShownError(f"{self.name} was to see {expect!r}")
+        if "--json" in arguments:
+            with self._shown.open("a") as shown:
+                shown.write(seen)
+        return seen
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begin a command; what it shows is kept."""
+        say(self.name, f"$ messageu {' '.join(argument[:40] for argument in arguments)} &")
+        with self._shown.open("ab") as shown:
+            return subprocess.Popen(
+                [BIN / "messageu", "--folder", self.folder, *arguments],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=shown,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def follow(self) -> None:
+        """Stay connected, and show what comes."""
+        self._following = self.start("inbox", "--follow", "--json")
+
+    def kill(self) -> None:
+        """Kill (-9) whoever follows."""
+        following, self._following = self._following, None
+        if following is not None:
+            following.kill()
+            following.wait()
+
+    def wait_for_part(self, size: int) -> None:
+        """Wait until so many bytes of a file have come."""
+
+        def has_come() -> bool:
+            parts = (self.folder / "downloads").glob(".*.part")
+            return any(part.stat().st_blocks * 512 >= size for part in parts)
+
+        wait_until(has_come, f"{self.name} has {size // 2**20} MiB of the file")
+        say(self.name, f"  {size // 2**20} MiB of the file have come")
+
+    def expect_once(self, *texts: str) -> None:
+        """These texts were shown, once each, and no others."""
+        shown = [
+            json.loads(line) for line in self._shown.read_text().splitlines() if line[:1] == "{"
+        ]
+        received = sorted(message["text"] for message in shown if message["kind"] == "text")
+        if received != sorted(texts):
+            raise NotShownError(f"{self.name} was shown {received!r}, not {sorted(texts)!r}")
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONUNBUFFERED": "1", "MESSAGEU_PASSPHRASE": f"of {self.name}"}
+
+
 class Relay:
     """``twistd -n messageu`` in a folder of its own."""
 
     def __init__(self, folder: Path, port: int) -> None:
         folder.mkdir()
         self.port = port
+        self.v3_port = free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -144,6 +293,11 @@ class Relay:
                 say("relay", f"listens on 127.0.0.1:{self.port}, with defensive.db")
                 return
         raise NotShownError("the relay did not start: see relay.log")
+
+    @property
+    def address(self) -> str:
+        """What clients of v3 are given."""
+        return re.findall(r"messageu://\S+", (self._folder / "relay.log").read_text())[-1]
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""

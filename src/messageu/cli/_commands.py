@@ -74,7 +74,7 @@ async def register(desk: Desk, options: Namespace) -> Exit:
     create_profile(desk.folder, relay, passphrase)
 
     async def ask(messenger: Messenger) -> Exit:
-        name = await desk.reach(messenger, messenger.register(options.name, options.token))
+        name = await desk.sign_up(messenger, options.name, options.token)
         desk.say(f"registered as {visible(name)}")
         desk.say(f"your link: {messenger.link}")
         return Exit.DONE

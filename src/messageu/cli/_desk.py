@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -20,6 +20,7 @@ from messageu.client.v3 import (
     NotDelivered,
     Offline,
     PassphraseInvalid,
+    PrekeysPublished,
     RelayNotTrusted,
     RelayNotV3,
     Sending,
@@ -46,6 +47,7 @@ _HOPELESS: Final = (RelayUnreachable, RelayNotTrusted, RelayNotV3)
 """After these nothing is waited for, though it is tried again."""
 
 Value = TypeVar("Value")
+RunInThread: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 @frozen
@@ -64,6 +66,7 @@ class Desk:
     passphrase_file: Path | None = None
     timeout: float = DEFAULT_TIMEOUT
     settings: MessengerSettings = field(factory=MessengerSettings)
+    run_in_thread: RunInThread | None = None
 
     # The profile.
 
@@ -111,11 +114,21 @@ class Desk:
         :param known: its passphrase, if that is known already.
         """
         passphrase = known[0] if known else await self.passphrase()
-        messenger = open_profile(self.reactor, self.folder, passphrase, self.settings)
+        messenger = self.open(passphrase)
         try:
             return await use(messenger)
         finally:
             await messenger.close()
+
+    def open(self, passphrase: str | None) -> Messenger:
+        """The profile, which somebody has to close."""
+        return open_profile(
+            self.reactor,
+            self.folder,
+            passphrase,
+            self.settings,
+            run_in_thread=self.run_in_thread,
+        )
 
     # The relay.
 
@@ -127,6 +140,27 @@ class Desk:
         outcome = _Watch(self.reactor, messenger, answering, self.timeout).outcome
         messenger.start()
         return outcome
+
+    async def sign_up(self, messenger: Messenger, name: str, token: bytes | None = None) -> str:
+        """Have an account, and be one who can be written to; its name.
+
+        :raises Away: when the relay cannot be reached.
+        """
+        was_registered = messenger.core.profile.registered
+        published: Deferred[None] = Deferred()
+
+        def hear(heard: Heard) -> None:
+            if isinstance(heard, PrekeysPublished) and not published.called:
+                published.callback(None)
+
+        forget = messenger.observe(hear)
+        try:
+            registered = await self.reach(messenger, messenger.register(name, token))
+            if not was_registered:
+                await self.reach(messenger, published)
+        finally:
+            forget()
+        return registered
 
     async def see_off(
         self, messenger: Messenger, sending: Sending, *, to: str, wait_delivered: bool, title: str

@@ -17,7 +17,6 @@ from messageu.client.v3 import (
     Sending,
     create_profile,
     is_link,
-    open_profile,
     profile_exists,
     read_relay,
 )
@@ -60,8 +59,7 @@ class MenuV3(MenuLoop):
             desk = self._desk
             if not profile_exists(desk.folder):
                 raise NoProfile("there is no profile in this folder")
-            passphrase = await desk.passphrase()
-            self._messenger = open_profile(desk.reactor, desk.folder, passphrase, desk.settings)
+            self._messenger = desk.open(await desk.passphrase())
         return self._messenger
 
     async def _ask_text(self, question: str) -> str:
@@ -79,7 +77,7 @@ class MenuV3(MenuLoop):
                 raise NoProfile("server.info names no relay of v3")
             create_profile(desk.folder, relay, await desk.new_passphrase())
         messenger = await self._open()
-        registered = await desk.reach(messenger, messenger.register(name))
+        registered = await desk.sign_up(messenger, name)
         self._say(f"registered as {visible(registered)}")
 
     async def list_contacts(self) -> None:

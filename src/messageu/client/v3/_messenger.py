@@ -418,8 +418,8 @@ class Messenger:
                 self._answer(("delete", None), None)
             case Refused(what, reason, name):
                 self._answer((what, name), RequestRefused(reason, event.retry_after))
-        self._sendings.hear(event)
         self._tell_observers(event)
+        self._sendings.hear(event)
 
     def _answer(self, key: tuple[str, str | None], outcome: object) -> None:
         _fire(self._asked.pop(key, []), outcome)

@@ -1,0 +1,460 @@
+"""Commands and menu of v3: profiles in folders, a relay in memory, and people who type."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from messageu.cli import (
+    COMMANDS,
+    MENU_V3,
+    Desk,
+    Exit,
+    Lines,
+    MenuV3,
+    NoTerminal,
+    add_commands,
+    run_command,
+)
+from messageu.cli._letters import PLACE_FILE
+from messageu.cli._progress import Progress
+from messageu.client import RelayAddress
+from messageu.client.v3 import MessengerSettings, RelayLink
+from messageu.crypto.certificates import check_certificate
+from messageu.testing.network import MemoryNetwork
+from messageu.testing.transport import Faults
+
+from ..server.v3.relay import CERTIFICATE, MemoryRelay
+
+
+class FakeConsole:
+    """Somebody at a terminal, or a script."""
+
+    def __init__(self) -> None:
+        self.interactive = False
+        self.written: list[str] = []
+        self.complaints: list[str] = []
+        self.secrets: list[str] = []
+        self.questions: list[str] = []
+        self.lines = Lines(lambda: None)
+
+    def write(self, text: str) -> None:
+        self.written.append(text)
+
+    def complain(self, line: str) -> None:
+        self.complaints.append(line)
+
+    def next_line(self) -> Deferred[bytes]:
+        return self.lines.next_line()
+
+    async def ask_secret(self, question: str) -> str:
+        self.questions.append(question)
+        if not self.secrets:
+            raise NoTerminal("there is no terminal")
+        return self.secrets.pop(0)
+
+    def take(self) -> str:
+        """What was written since."""
+        text = "".join(self.written)
+        self.written.clear()
+        return text
+
+
+class CommandCase(SynchronousTestCase):
+    """A relay in memory, and two folders in which commands are run."""
+
+    def setUp(self) -> None:
+        scratch = TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root = Path(scratch.name)
+        self.relay = MemoryRelay()
+        self.network = MemoryNetwork(self.relay.clock, self.relay.listener)
+        link = RelayLink(RelayAddress("192.0.2.7", 1358), check_certificate(CERTIFICATE))
+        self.address = str(link)
+        self.console = FakeConsole()
+        self.environment: dict[str, str] = {}
+        for name in ("anna", "bern"):
+            (self.root / name).mkdir()
+
+    def desk(self, who: str, options: argparse.Namespace | None = None) -> Desk:
+        """Where somebody works."""
+        settings = MessengerSettings(endpoint=self.network.endpoint(), now=self.relay.now)
+        return Desk(
+            self.relay.clock,
+            self.root / who,
+            self.console,
+            self.environment,
+            passphrase_file=getattr(options, "passphrase_file", None),
+            timeout=getattr(options, "timeout", 30.0),
+            settings=settings,
+            run_in_thread=maybeDeferred,
+        )
+
+    def begin(self, who: str, *arguments: str) -> Deferred[Exit]:
+        """Begin a command."""
+        parser = argparse.ArgumentParser()
+        add_commands(parser)
+        options = parser.parse_args(arguments)
+        return Deferred.fromCoroutine(run_command(self.desk(who, options), options))
+
+    def run_for(self, who: str, *arguments: str, seconds: float = 60) -> tuple[Exit, str]:
+        """Run a command to its end: how it has ended, and what was written."""
+        running = self.begin(who, *arguments)
+        for _ in range(round(seconds * 4)):
+            self.network.run()
+            if running.called:
+                break
+            self.network.clock.advance(0.25)
+        return self.successResultOf(running), self.console.take()
+
+    def done(self, who: str, *arguments: str) -> str:
+        """What a command writes that ends well."""
+        exit_code, written = self.run_for(who, *arguments)
+        self.assertEqual((exit_code, self.console.complaints), (Exit.DONE, []), arguments)
+        return written
+
+    def failed(self, who: str, *arguments: str, code: Exit = Exit.FAILED) -> str:
+        """The one line of a command that does not."""
+        exit_code, written = self.run_for(who, *arguments)
+        self.assertEqual((exit_code, written, len(self.console.complaints)), (code, "", 1))
+        line = self.console.complaints.pop()
+        self.assertTrue(line.startswith("error: "), line)
+        self.assertNotIn("\n", line)
+        return line
+
+    def register_both(self) -> None:
+        """Two profiles that know each other."""
+        for name in ("anna", "bern"):
+            self.done(name, "register", self.address, name, "--no-passphrase")
+        link = self.done("bern", "link").strip()
+        self.done("anna", "add", link, "--label", "bern")
+        self.done("bern", "add", "anna")
+
+
+class RegisterTests(CommandCase):
+    """register, and the passphrase."""
+
+    def test_register(self) -> None:
+        """A profile is made, and the folder remembers its relay; the link is shown."""
+        written = self.done("anna", "register", self.address, "anna", "--no-passphrase")
+        self.assertTrue(written.startswith("registered as anna\nyour link: messageu://192.0.2.7"))
+        self.assertEqual((self.root / "anna/server.info").read_text(), f"{self.address}\n")
+        self.assertIn(written.split()[-1], self.done("anna", "link"))
+
+    def test_again(self) -> None:
+        """The same again changes nothing; another name, or another relay, is refused."""
+        self.done("anna", "register", self.address, "anna", "--no-passphrase")
+        self.done("anna", "register", self.address, "anna", "--no-passphrase")
+        self.assertIn("name", self.failed("anna", "register", self.address, "annette"))
+        other = self.address.replace("192.0.2.7", "192.0.2.8")
+        self.assertIn("another relay", self.failed("anna", "register", other, "anna"))
+
+    def test_name_taken(self) -> None:
+        """A name that somebody has is refused; the profile can ask for another one."""
+        self.done("anna", "register", self.address, "anna", "--no-passphrase")
+        words = self.failed("bern", "register", self.address, "anna", "--no-passphrase")
+        self.assertIn("somebody has this name", words)
+        self.done("bern", "register", self.address, "bern")
+
+    def test_passphrase(self) -> None:
+        """The passphrase is typed twice, unseen, and asked for from then on."""
+        self.console.secrets = ["one two", "one two"]
+        self.done("anna", "register", self.address, "anna")
+        self.assertEqual(self.console.questions, ["New passphrase: ", "The same again: "])
+        self.assertIn("no terminal", self.failed("anna", "link"))
+        self.console.secrets = ["wrong"]
+        self.failed("anna", "link")
+        self.console.secrets = ["one two"]
+        self.done("anna", "link")
+        self.environment["MESSAGEU_PASSPHRASE"] = "one two"
+        self.done("anna", "link")
+        del self.environment["MESSAGEU_PASSPHRASE"]
+        secret = self.root / "secret"
+        secret.write_text("one two\n")
+        self.done("anna", "link", "--passphrase-file", str(secret))
+
+    def test_two_passphrases(self) -> None:
+        """Two that differ make no profile."""
+        self.console.secrets = ["one", "two"]
+        self.assertIn("different", self.failed("anna", "register", self.address, "anna"))
+        self.assertEqual(list((self.root / "anna").iterdir()), [])
+
+    def test_folders_of_v2(self) -> None:
+        """A folder of a client of v2 is left as it is."""
+        (self.root / "anna/server.info").write_text("127.0.0.1:1357\n")
+        self.assertIn("MessageU v2", self.failed("anna", "register", self.address, "anna"))
+        self.assertEqual((self.root / "anna/server.info").read_text(), "127.0.0.1:1357\n")
+
+    def test_no_profile(self) -> None:
+        """Without a profile every command says so in a line."""
+        rest = {
+            "register": None, "import": None, "doctor": None, "export": None, "add": ["x"],
+            "send": ["x", "y"], "send-file": ["x", "y"], "accept": ["x"], "block": ["x"],
+            "unblock": ["x"], "verify": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
+        }  # fmt: skip
+        for name in COMMANDS:
+            arguments = rest.get(name, [])
+            if arguments is not None:
+                self.assertIn("profile", self.failed("anna", name, *arguments))
+
+    def test_bad_address(self) -> None:
+        """What is no address of a relay is refused before anything is made."""
+        self.assertIn("no link", self.failed("anna", "register", "127.0.0.1:1357", "anna"))
+        self.assertEqual(list((self.root / "anna").iterdir()), [])
+
+
+class TalkTests(CommandCase):
+    """Two profiles that know each other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register_both()
+
+    def test_text(self) -> None:
+        """A text is sent, and shown once."""
+        self.assertEqual(self.done("anna", "send", "bern", "hello"), "sent\n")
+        shown = "From: anna\nContent:\nhello\n-----<EOM>-----\n\n"
+        self.assertEqual(self.done("bern", "inbox"), shown)
+        self.assertEqual(self.done("bern", "inbox"), "")
+
+    def test_text_from_input(self) -> None:
+        """What stands on the input is sent, its lines as they are."""
+        self.console.lines.receive_data(b"one\ntwo\n")
+        self.console.lines.end_input()
+        self.done("anna", "send", "bern", "-")
+        self.assertIn("\none\ntwo\n-----<EOM>", self.done("bern", "inbox"))
+
+    def test_harmless(self) -> None:
+        """What a peer has written cannot move the cursor, or pass for another message."""
+        evil = "\x1b[2J\n-----<EOM>-----\n\nFrom: carl\nContent:\nlies"
+        self.done("anna", "send", "bern", evil)
+        shown = self.done("bern", "inbox")
+        self.assertNotIn("\x1b", shown)
+        self.assertEqual(shown.count("\n-----<EOM>-----"), 1)
+        self.assertEqual(shown.count("\nFrom:"), 0)
+
+    def test_json(self) -> None:
+        """--json gives an object a line, in plain ASCII."""
+        self.done("anna", "send", "bern", "zoë\x1b")
+        [line] = self.done("bern", "inbox", "--json").splitlines()
+        self.assertTrue(line.isascii() and line.isprintable())
+        fields = json.loads(line)
+        self.assertEqual(
+            (fields["from"], fields["kind"], fields["text"]), ("anna", "text", "zoë\x1b")
+        )
+
+    def test_killed_before_it_was_noted(self) -> None:
+        """What was shown and not noted is shown again."""
+        self.done("anna", "send", "bern", "hello")
+        self.done("bern", "inbox")
+        (self.root / "bern" / PLACE_FILE).write_bytes(b"\xff")
+        self.assertIn("hello", self.done("bern", "inbox"))
+
+    def test_queued(self) -> None:
+        """Without a relay a text is kept, with an exit code of its own, and sent with the next
+        command that connects; it arrives once."""
+        listening, self.network.listener = self.network.listener, None
+        exit_code, written = self.run_for("anna", "send", "bern", "hello")
+        self.assertEqual(exit_code, Exit.QUEUED)
+        self.assertRegex(
+            written, r"\Aqueued: the relay at 192.0.2.7:1358 cannot be reached: .*\n\Z"
+        )
+        self.failed("anna", "inbox", code=Exit.AWAY)
+        self.network.listener = listening
+        self.done("anna", "inbox")
+        self.assertEqual(self.done("bern", "inbox").count("hello"), 1)
+
+    def test_silent_relay(self) -> None:
+        """A relay that says nothing is not waited for longer than the time that was given."""
+        self.network.new_faults = self.hold
+        exit_code, written = self.run_for(
+            "anna", "send", "bern", "hello", "--timeout", "2", seconds=3
+        )
+        self.assertEqual(
+            (exit_code, written), (Exit.QUEUED, "queued: the relay gives no sign for 2 seconds\n")
+        )
+
+    def hold(self) -> object:
+        """A line on which nothing comes back."""
+        return Faults(), Faults(window=0)
+
+    def test_wait_delivered(self) -> None:
+        """--wait-delivered ends when the other has it; or says that he has not."""
+        exit_code, written = self.run_for(
+            "anna", "send", "bern", "hello", "--wait-delivered", "--timeout", "5"
+        )
+        self.assertEqual(exit_code, Exit.QUEUED)
+        self.assertEqual(written, "sent, but bern has not received it yet\n")
+        following = self.begin("bern", "inbox", "--follow")
+        written = self.done("anna", "send", "bern", "again", "--wait-delivered")
+        self.assertIn("delivered\n", written)
+        self.assertIn("hello", written)
+        following.cancel()
+        self.network.run()
+        self.failureResultOf(following)
+
+    def test_file(self) -> None:
+        """A file arrives as it was, under its name, with a bar where somebody sees it."""
+        sent = self.root / "holiday.jpg"
+        sent.write_bytes(bytes(range(256)) * 3000)
+        self.console.interactive = True
+        written = self.done("anna", "send-file", "bern", str(sent))
+        self.assertIn("100 %", written)
+        self.assertTrue(written.endswith("\nsent\n"))
+        self.done("bern", "inbox")
+        received = self.root / "bern/downloads/holiday.jpg"
+        self.assertEqual(received.read_bytes(), sent.read_bytes())
+
+    def test_missing_file(self) -> None:
+        """A file that is not there is a line."""
+        self.assertIn("no such file", self.failed("anna", "send-file", "bern", "nowhere"))
+
+    def test_verify(self) -> None:
+        """Both see the same 60 digits in groups of five; whoever confirms it has verified."""
+        one = self.done("anna", "verify", "bern").splitlines()[:3]
+        two = self.done("bern", "verify", "anna", "--confirm").splitlines()
+        self.assertEqual(one, two[:3])
+        self.assertRegex(" ".join(one), r"\A\d{5}( \d{5}){11}\Z")
+        self.assertEqual(two[3], "anna is verified")
+        self.assertIn("anna (verified", self.done("bern", "contacts"))
+        self.assertIn("bern (not verified", self.done("anna", "contacts"))
+
+    def test_block(self) -> None:
+        """Who is blocked is not heard, and may be let in again."""
+        self.done("bern", "block", "anna")
+        self.assertIn("blocked", self.done("bern", "contacts"))
+        self.done("anna", "send", "bern", "hello")
+        self.assertEqual(self.done("bern", "inbox"), "")
+        self.done("bern", "unblock", "anna")
+        self.done("anna", "send", "bern", "and now?")
+        self.assertIn("and now?", self.done("bern", "inbox"))
+
+    def test_request(self) -> None:
+        """Who is not known asks; when he is accepted he is a contact."""
+        (self.root / "carl").mkdir()
+        self.done("carl", "register", self.address, "carl", "--no-passphrase")
+        self.done("carl", "add", "anna")
+        self.done("carl", "send", "anna", "hello")
+        self.assertIn("(asks to write to you: accept or block)", self.done("anna", "inbox"))
+        listed = self.done("anna", "contacts").splitlines()[-1]
+        self.assertIn("asks to write to you", listed)
+        label = listed.partition(" (")[0]
+        self.assertEqual(self.done("anna", "accept", label, "--label", "carl"), "accepted carl\n")
+
+    def test_doctor(self) -> None:
+        """A healthy profile has nothing bad; one that others can read has, and it says what to do."""
+        self.assertNotIn("BAD", self.done("anna", "doctor"))
+        (self.root / "anna/state.kdf").chmod(0o644)
+        exit_code, written = self.run_for("anna", "doctor")
+        self.assertEqual(exit_code, Exit.FAILED)
+        self.assertIn("BAD state.kdf: others may use it (mode 644): chmod 600 state.kdf\n", written)
+
+    def test_doctor_without_relay(self) -> None:
+        """A relay that is away is one of the things that it sees."""
+        self.network.listener = None
+        exit_code, written = self.run_for("anna", "doctor")
+        self.assertEqual(exit_code, Exit.FAILED)
+        self.assertIn("BAD relay: the relay at 192.0.2.7:1358 cannot be reached", written)
+
+    def test_move(self) -> None:
+        """A profile moves in a file: it goes on there, and no more here."""
+        self.environment["MESSAGEU_EXPORT_PASSPHRASE"] = "for the way"
+        moved = str(self.root / "moved")
+        self.done("anna", "export", moved)
+        self.assertIn("exported", self.failed("anna", "send", "bern", "hello"))
+        (self.root / "new").mkdir()
+        self.done("new", "import", moved, "--no-passphrase")
+        self.done("new", "send", "bern", "from my new machine")
+        self.assertIn("From: anna\n", self.done("bern", "inbox"))
+
+    def test_reset_and_deletion_are_meant(self) -> None:
+        """Nobody resets a profile or deletes an account by mistake."""
+        for command in ("reset", "delete-account"):
+            self.assertIn("--yes", self.failed("anna", command))
+        self.done("anna", "reset", "--yes")
+        self.console.interactive = True
+        self.console.lines.receive_data(b"no\n")
+        exit_code, _ = self.run_for("anna", "delete-account")
+        self.assertEqual(
+            (exit_code, self.console.complaints), (Exit.FAILED, ["error: nothing was done"])
+        )
+        self.console.complaints.clear()
+        self.done("anna", "delete-account", "--yes")
+        exit_code, _ = self.run_for("bern", "add", "anna", "--label", "other")
+        self.assertEqual(exit_code, Exit.FAILED)
+
+
+class MenuTests(CommandCase):
+    """The menu in a profile of v3."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register_both()
+        self.menu = MenuV3(self.desk("anna"))
+        self.running = Deferred.fromCoroutine(self.menu.run())
+        self.addCleanup(self.leave)
+
+    def leave(self) -> None:
+        """End it."""
+        Deferred.fromCoroutine(self.menu.close())
+        self.network.run()
+
+    def type(self, *lines: str) -> str:
+        """Type some lines; what is printed, without the menu itself."""
+        for line in lines:
+            self.console.lines.receive_data(line.encode() + b"\n")
+            self.network.wait(3, step=0.25)
+        return self.console.take().replace(MENU_V3, "")
+
+    def test_same_numbers(self) -> None:
+        """It has the numbers of v2's menu."""
+        for number in ("110", "120", "130", "140", "150", "151", "152", "153", "0"):
+            self.assertIn(f"\n{number}) ", MENU_V3)
+
+    def test_conversation(self) -> None:
+        """Texts and files come and go, and numbers are compared."""
+        self.assertIn("sent", self.type("150", "bern", "hello"))
+        self.assertIn("hello", self.done("bern", "inbox"))
+        self.done("bern", "send", "anna", "hello yourself")
+        self.assertIn("hello yourself", self.type("140"))
+        self.assertEqual(self.type("140"), "no messages are waiting\n")
+        self.assertIn("bern is verified", self.type("152", "bern", "yes"))
+        self.assertIn("bern (verified", self.type("120"))
+        self.assertIn("file not found", self.type("153", "bern", "nowhere"))
+        self.assertIn("anna\n", self.type("130", ""))
+        self.assertIn("your link: messageu://", self.type("151", ""))
+        self.assertIn("no such contact", self.type("150", "nobody", "x"))
+        self.assertIn("no such entry", self.type("999"))
+        self.type("0")
+        self.assertIsNone(self.successResultOf(self.running))
+
+
+class ProgressTests(SynchronousTestCase):
+    """The bar."""
+
+    def test_bar(self) -> None:
+        """It is one line, drawn anew when it looks otherwise, harmless, and ended."""
+        console = FakeConsole()
+        console.interactive = True
+        progress = Progress(console, "a\x1b" + "b" * 100)
+        for done in (0, 1, 1, 1000):
+            progress.show(done, 1000)
+        progress.finish()
+        progress.finish()
+        text = console.take()
+        self.assertEqual((text.count("\r"), text.count("\n")), (2, 1))
+        self.assertNotIn("\x1b", text)
+        self.assertTrue(all(len(line) < 80 for line in text.split("\r")))
+
+    def test_no_terminal(self) -> None:
+        """Where nobody sees it nothing is shown."""
+        console = FakeConsole()
+        progress = Progress(console, "a")
+        progress.show(1, 0)
+        progress.finish()
+        self.assertEqual(console.take(), "")
