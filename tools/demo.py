@@ -57,8 +57,10 @@ def main() -> int:
         print(f"\nNOT SHOWN: {error}\nThe folder is kept: {scratch}")
         return 1
     finally:
-        for one in (*clients, *profiles):
-            one.kill()
+        for client in clients:
+            client.kill()
+        for profile in profiles:
+            profile.kill()
         relay.kill()
     shutil.rmtree(scratch)
     print(
@@ -276,7 +278,8 @@ class Relay:
             self._process = subprocess.Popen(
                 [
                     *(BIN / "twistd", "--nodaemon", "--pidfile=", "messageu"),
-                    *("--endpoint", f"tcp:{self.port}:interface=127.0.0.1", "--no-v3"),
+                    *("--endpoint", f"tcp:{self.port}:interface=127.0.0.1"),
+                    *("--v3", f"tcp:{self.v3_port}:interface=127.0.0.1"),
                 ],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
@@ -297,7 +300,15 @@ class Relay:
     @property
     def address(self) -> str:
         """What clients of v3 are given."""
-        return re.findall(r"messageu://\S+", (self._folder / "relay.log").read_text())[-1]
+        log = self._folder / "relay.log"
+        found: list[str] = []
+
+        def is_told() -> bool:
+            found.extend(re.findall(r"messageu://\S+", log.read_text()))
+            return bool(found)
+
+        wait_until(is_told, "the relay tells its address")
+        return found[-1]
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
