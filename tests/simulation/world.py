@@ -274,13 +274,15 @@ class RelayProcess:
             now=lambda: NOON + self.time.seconds(),
             new_client_id=lambda: ClientId(world.random.randbytes(16)),
             quota=world.quota,
+            account_quota=world.quota,
             engine=DiskEngine(world.disk.path, world.disk),
             new_pool=self._new_pool,
         )
-        self.service = RelayService(
-            [Door("memory", self)], self.store, self.time, Limits(world.settings)
-        )
+        self.service = self._new_service(world)
         self.service.startService()
+
+    def _new_service(self, world):
+        return RelayService([Door("memory", self)], self.store, self.time, Limits(world.settings))
 
     def _new_pool(self, engine, clock):
         pool = threadless_pool(engine, clock)
@@ -350,8 +352,6 @@ WEIGHTS: Final = {
     "kill_client": 2,
     "vanish": 1,
 }
-"""How often things happen, compared with each other."""
-
 FAULTS: Final = (
     "cut",
     "hold",
@@ -363,7 +363,6 @@ FAULTS: Final = (
     "kill_client",
     "vanish",
 )
-"""Those of them that not all worlds have: what comes together hides what comes alone."""
 
 PIECES: Final = (1, 7, 60, 1_000, 65_536)
 WINDOWS: Final = (40, 500, 262_144)
@@ -377,11 +376,17 @@ class World:
     """Everything there is, from a seed to a history.
 
     :param new_disk: makes the disk; a test may give it one that lies.
+    :cvar weights: how often things happen, compared with each other.
+    :cvar faults: those of them that not all worlds have: what comes together hides what comes
+        alone.
     :ivar history: the events that the rules judge.
     :ivar failures: of programs that are at fault themselves.
     :ivar has_large: some messages are large, and the network carries them quickly.
     :ivar calm: no faults any more, and no program begins anew.
     """
+
+    weights: ClassVar = WEIGHTS
+    faults: ClassVar = FAULTS
 
     def __init__(self, seed, new_disk=Disk):
         self.random = random = Random(seed)
@@ -396,16 +401,16 @@ class World:
         self.disk.path.parent.mkdir()
         self.network = MemoryNetwork(self.clock, new_faults=self._new_faults)
         self.has_large = random.random() < 0.05
-        self.settings = draw_settings(random, 10_000 if self.has_large else 15)
+        self.settings = self._draw_settings()
         self.quota = random.choice((NO_QUOTA, NO_QUOTA, Quota(messages=5, content=200_000)))
         self.probe = random.choices(list(PROBES), (4, 2, 1))[0]
         self.probe_of = PROBES[self.probe]
         self._store_delays = random.choice(STORE_DELAYS)
-        absent = {fault for fault in FAULTS if random.random() < 0.5}
-        self._happenings = [name for name in WEIGHTS if name not in absent]
-        self._weights = [WEIGHTS[name] for name in self._happenings]
+        absent = {fault for fault in self.faults if random.random() < 0.5}
+        self._happenings = [name for name in self.weights if name not in absent]
+        self._weights = [self.weights[name] for name in self._happenings]
         self._restarting = False
-        self.process = RelayProcess(self)
+        self.process = self._new_process()
 
     def __enter__(self):
         return self
@@ -449,6 +454,12 @@ class World:
         self.process.stop()
         self.network.wait(self.settings.stop_grace + 1, 1.0)
         return self.process.ended
+
+    def _draw_settings(self):
+        return draw_settings(self.random, 10_000 if self.has_large else 15)
+
+    def _new_process(self):
+        return RelayProcess(self)
 
     # What may happen.
 
@@ -540,7 +551,7 @@ class World:
             self.clock.callLater(0.5, self._restart)
         else:
             self._restarting = False
-            self.process = RelayProcess(self)
+            self.process = self._new_process()
 
     def _tidy(self):
         self.network.lines[:] = [
