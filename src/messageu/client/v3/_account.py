@@ -206,8 +206,9 @@ def refresh_prekeys(unit: Unit, left: int | None) -> None:
 
 
 def has_bundle(unit: Unit) -> bool:
-    """Whether a bundle was ever made."""
-    return _bundle_row(unit)[0] is not None
+    """Whether there is a bundle whose time is not over: without one nobody can write to us."""
+    bundle, _ = _bundle_row(unit)
+    return bundle is not None and Bundle.decode(bundle).not_after > unit.now
 
 
 def rotation_time(unit: Unit) -> float:

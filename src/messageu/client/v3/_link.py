@@ -35,7 +35,7 @@ WINDOW_BYTES: Final = 8 * 2**20
 
 ROTATION_PAUSE: Final = 120.0
 """Seconds after which a connection rotates prekeys that are due: first comes the mail that waits,
-which may need the old ones."""
+which may need the old ones. Those whose time is over are rotated at once."""
 
 RETRY_PAUSE: Final = 10.0
 """Seconds after which a request that a relay was too busy for is made again."""
