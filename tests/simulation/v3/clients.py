@@ -176,6 +176,7 @@ class Program:
         self.has_prekeys = False
         self._failures = 0
         self._is_old = False
+        self._has_looked = True
         self.time = ProcessTime(world.clock, alive=False)
         folder = world.folder / name
         folder.mkdir()
@@ -221,7 +222,8 @@ class Program:
         connection = WatchedConnection(self._vault.connection, self.disk)
         self._timer = self._dialling = None
         self.core = Core(connection, now=self.world.now, random=self._random)
-        self._do(self._look)
+        self._has_looked = False
+        self._do(self._look_once)
         self._dial_later()
 
     def kill(self):
@@ -284,10 +286,12 @@ class Program:
 
     def _do(self, act, *arguments):
         """Do something, and what follows from it. The program may die of it, or fail."""
-        done = self._try(act, *arguments)
+        self._try(act, *arguments)
+        failures = self._failures
         if self.alive:
             self._try(self._go_on)
-        return done
+        if self.alive and self._failures != failures:
+            self._set_timer(PAUSE_AFTER_FAILURE)
 
     def _try(self, act, *arguments):
         try:
@@ -301,11 +305,12 @@ class Program:
 
     def _go_on(self):
         """Hear what there is, write what is to be written, and wait for the time."""
+        self._look_once()
         self._hear_events()
         if self.talk is not None:
             while self.core.verdict is None and (requests := self.core.requests()):
                 for request in requests:
-                    if not isinstance(request.body, v3.Hello | v3.Authenticate):
+                    if not isinstance(request.body, v3.Hello | v3.Authenticate | v3.Ping):
                         self.world.note(Wrote(self.name, type(request.body).__name__))
                     self.talk.transport.write(request.encode())
             if self.core.verdict is not None:
@@ -398,6 +403,7 @@ class Program:
                 self._do(self._say)
 
     def _say(self):
+        self._look_once()
         contacts = [each for each in self.core.contacts() if each.standing is Standing.ACCEPTED]
         if contacts:
             contact = self.world.random.choice(contacts)
@@ -452,6 +458,12 @@ class Program:
             see = _SEEN.get(type(event))
             if see is not None:
                 see(self, event)
+
+    def _look_once(self):
+        """Look before anything else is done, as soon as the disk lets us."""
+        if not self._has_looked:
+            self._look()
+            self._has_looked = True
 
     def _look(self):
         """See what there is that no event has told of: the last process may have died of it."""

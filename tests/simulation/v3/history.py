@@ -75,7 +75,7 @@ class Unopened:
 
 @frozen
 class Wrote:
-    """A client has asked the relay for something, other than to be let in."""
+    """A client has asked the relay for something, other than to be let in, or to show that it is there."""
 
     person: str
     request: str

@@ -35,7 +35,7 @@ from .history import (
 )
 from .world import WorldOfV3
 
-SEEDS = scaled(8, 500)
+SEEDS = scaled(6, 500)
 FIRST = int(os.environ.get("FIRST_SEED", "0"))
 ONLY = os.environ.get("SEED")
 COUNTED = (
