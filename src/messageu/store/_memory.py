@@ -40,7 +40,7 @@ from ._interface import (
 from ._leases import LeaseLedger
 from ._pages import fill_page
 from ._sqlite import random_client_id
-from .v3._memory import MemoryAccountStore
+from .v3 import MemoryAccountStore
 
 P = ParamSpec("P")
 R = TypeVar("R")

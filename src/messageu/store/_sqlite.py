@@ -64,7 +64,7 @@ from ._operations import (
 )
 from ._statements import PIECE_SIZE
 from ._transactor import ConnectionPool, Engine, Transactor, connection_pool
-from .v3._sql import SqlAccountStore
+from .v3 import SqlAccountStore
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor

@@ -180,6 +180,8 @@ class RelayConnection(TwistedProtocol):
             return
         self._stop_timer()
         self._up = True
+        # A frame that waits for the acknowledgement of the one before waits for 40 ms.
+        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         binding = connection.export_keying_material(BINDING_LABEL, CHANNEL_BINDING_SIZE)
         try:

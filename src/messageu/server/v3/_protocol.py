@@ -51,6 +51,8 @@ class RelayProtocol(Protocol):
             self._exchange.limits.hits["not_our_protocol"] += 1
             self.transport.abortConnection()
             return
+        # What is pushed does not wait for the client's kernel, which delays its acknowledgements.
+        self.transport.setTcpNoDelay(True)
         binding: bytes = tls.export_keying_material(BINDING_LABEL, CHANNEL_BINDING_SIZE)
         self._connection = Connection(self._exchange, self.address, self.transport, binding)
 

@@ -2,5 +2,14 @@
 
 from ._interface import Admission, Claimed, IAccountStore, PutOutcome, Stored
 from ._memory import MemoryAccountStore
+from ._sql import SqlAccountStore
 
-__all__ = ["Admission", "Claimed", "IAccountStore", "MemoryAccountStore", "PutOutcome", "Stored"]
+__all__ = [
+    "Admission",
+    "Claimed",
+    "IAccountStore",
+    "MemoryAccountStore",
+    "PutOutcome",
+    "SqlAccountStore",
+    "Stored",
+]
