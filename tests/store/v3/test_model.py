@@ -29,7 +29,10 @@ from tests.torture import scaled
 NUMBERS = st.sampled_from((1, 1, 2, 3))
 NAMES = st.sampled_from(["alice", "al1ce", "bob", "carol"]).map(Handle)
 TOKENS = st.sampled_from([None, b"one".ljust(16), b"two".ljust(16)])
-KEY_IDS = st.lists(st.sampled_from([0, 0, 1, 2, 3, 4, 2**63, 2**64 - 1]), max_size=3)
+KEY_IDS = st.lists(
+    st.sampled_from([0, 0, 1, 2, 3, 4, 2**32, 2**32 + 1, 2**63, 2**64 - 1]), max_size=3
+)
+FALLBACK_IDS = st.sampled_from((0, 1, 2**32, 2**32 + 1, 2**33))
 SMALL_LIMIT = 3
 SMALL_QUOTA = Quota(messages=3, content=20)
 ENVELOPES = st.lists(
@@ -136,7 +139,7 @@ class AccountMachine(RuleBasedStateMachine):
         expected = Reason.NOT_FOUND if number is None else keys(number)
         self.expect(self.store.resolve(name), expected)
 
-    @rule(number=NUMBERS, sequence=st.integers(1, 3), fallback=st.integers(0, 1), ids=KEY_IDS)
+    @rule(number=NUMBERS, sequence=st.integers(1, 5), fallback=FALLBACK_IDS, ids=KEY_IDS)
     def publish(self, number, sequence, fallback, ids):
         published = bundle(number, sequence, fallback)
         self.expect(
@@ -151,11 +154,15 @@ class AccountMachine(RuleBasedStateMachine):
         kept = account.bundle
         if kept is not None and kept != published and published.sequence <= kept.sequence:
             return Reason.STALE_BUNDLE
+        left = set(account.key_ids)
+        eras = [each.fallback_key_id >> 32 for each in (kept, published) if each is not None]
+        if eras[-1] > eras[0]:
+            left = {number for number in left if number >> 32 >= eras[-1]}
         fresh = {number for number in ids if number > account.highest}
-        if len(account.key_ids) + len(fresh) > SMALL_LIMIT:
+        if len(left) + len(fresh) > SMALL_LIMIT:
             return Reason.TOO_MANY
         account.bundle = published
-        account.key_ids = sorted({*account.key_ids, *fresh})
+        account.key_ids = sorted({*left, *fresh})
         account.highest = max([account.highest, *fresh])
         return len(account.key_ids)
 
