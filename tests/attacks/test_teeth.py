@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from unittest import TestResult, mock
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -94,7 +95,7 @@ class TeethTests(SynchronousTestCase):
             "ChannelTests.test_relayed_challenge",
             _together(
                 mock.patch.object(session, "authentication_text", unbound),
-                mock.patch("messageu.client.v3._link.authentication_text", unbound),
+                mock.patch("messageu.client.v3._answers.authentication_text", unbound),
             ),
         )
 
@@ -160,16 +161,10 @@ class TeethTests(SynchronousTestCase):
             self.assert_noticed(f"ExhaustionTests.{name}", grants)
 
 
-class _together:  # noqa: N801 - used as a function
+@contextmanager
+def _together(*patches):
     """Several patches as one."""
-
-    def __init__(self, *patches) -> None:
-        self.patches = patches
-
-    def __enter__(self) -> None:
-        for patch in self.patches:
-            patch.start()
-
-    def __exit__(self, *_: object) -> None:
-        for patch in self.patches:
-            patch.stop()
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        yield
