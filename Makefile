@@ -9,7 +9,7 @@ TESTS ?= tests
 BENCH ?=
 JOBS ?= 2
 # Tests that are harder at full size.
-TORTURED ?= tests.simulation tests.crashes tests.abuse tests.processes.test_backup \
+TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
