@@ -11,6 +11,10 @@ JOBS ?= 2
 # Tests that are harder at full size.
 TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk
+# What is hard on it for long says nothing of versions.
+LOWEST_TESTS := $(filter-out tests.abuse tests.crashes tests.simulation, \
+  $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
+  $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
 SECONDS ?= 60
@@ -57,7 +61,7 @@ cov: venv ## the same tests, and what of src they do not reach
 	@$(BIN)/coverage report
 
 lowest: venv-lowest ## the tests on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/trial --jobs $(JOBS) $(TESTS)
+	@$(LOWEST)/bin/trial --jobs $(JOBS) $(if $(filter tests,$(TESTS)),$(LOWEST_TESTS),$(TESTS))
 
 venv:
 	@$(PYTHON) tools/bootstrap.py $(VENV)
