@@ -61,7 +61,7 @@ cov: venv ## the same tests, and what of src they do not reach
 	@$(BIN)/coverage report
 
 lowest: venv-lowest ## the tests on the lowest versions that pyproject.toml allows
-	@$(LOWEST)/bin/trial --jobs $(JOBS) $(if $(filter tests,$(TESTS)),$(LOWEST_TESTS),$(TESTS))
+	@HYPOTHESIS_PROFILE=brief $(LOWEST)/bin/trial --jobs $(JOBS) $(if $(filter tests,$(TESTS)),$(LOWEST_TESTS),$(TESTS))
 
 venv:
 	@$(PYTHON) tools/bootstrap.py $(VENV)

@@ -38,7 +38,7 @@ REFUSED = (v3.Send, v3.Claim, v3.Publish, v3.Acknowledge, v3.Subscribe)
 REASONS = (Reason.BUSY, Reason.INTERNAL, Reason.RATE_LIMITED)
 
 SETTINGS = settings(
-    max_examples=scaled(25, 1500),
+    max_examples=scaled(12, 1500),
     stateful_step_count=scaled(60, 150),
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -331,7 +331,7 @@ class ModelTests(SynchronousTestCase):
     def test_by_dice(self):
         """So it is in longer runs, which are always the same."""
         TOTALS.clear()
-        for seed in range(scaled(12, 2000)):
+        for seed in range(scaled(7, 2000)):
             play(Random(seed))
         self.assertGreater(TOTALS["shown"], 10 * TOTALS["runs"])
         self.assertGreater(TOTALS["kills"], TOTALS["runs"])
@@ -342,7 +342,7 @@ class ModelTests(SynchronousTestCase):
         """Also after copies of profiles were gone on with nothing is shown twice, and whatever
         was not delivered is shown so."""
         TOTALS.clear()
-        for seed in range(scaled(8, 2000)):
+        for seed in range(scaled(5, 2000)):
             play(Random(seed), restoring=True)
         self.assertGreater(TOTALS["restored"], 0)
         self.assertGreater(TOTALS["shown"], 0)

@@ -40,7 +40,7 @@ response_data = response_streams().map(lambda stream: joined(stream)[0])
 damaged_requests = request_data.flatmap(mutated)
 damaged_responses = response_data.flatmap(mutated)
 
-few = settings(max_examples=40)
+few = settings(max_examples=15)
 
 
 class StreamTests(SynchronousTestCase):
