@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -13,7 +14,7 @@ from ._text import visible
 _MIB: Final = 2**20
 
 
-class MenuLoop:
+class MenuLoop(ABC):
     """Shows the entries, reads a choice, does it, and begins again, until there is no more input.
 
     An entry first asks for all that it needs, so that what a script sends for one entry is never
@@ -31,13 +32,13 @@ class MenuLoop:
         self._next_line = next_line
         self._write = write
 
+    @abstractmethod
     def find(self, choice: str) -> Callable[[], Awaitable[None]] | None:
         """What serves a choice; None: there is no such entry."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words_of(self, error: ClientError) -> str:
         """An error in one harmless line."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Serve until the choice is 0 or the input ends."""

@@ -29,6 +29,9 @@ U16_LIMIT: Final = 2**16
 U32_LIMIT: Final = 2**32
 U64_LIMIT: Final = 2**64
 
+GENERATION_BITS: Final = 16
+"""Bits of a generation that are random; those above them count."""
+
 ONE_TIME_KEYS_LIMIT: Final = 50
 """One-time keys that an account may have at the relay."""
 

@@ -12,7 +12,7 @@ from messageu.client.v3._errors import (
     StateInvalid,
 )
 from messageu.client.v3._values import Status
-from messageu.model.v3 import Reason
+from messageu.model.v3 import GENERATION_BITS, Reason
 from messageu.wire import v3
 
 from .harness import (
@@ -124,18 +124,40 @@ class RegistrationTests(SynchronousTestCase):
 
 class GenerationTests(PairTestCase):
     def test_grows_with_each_connection(self):
-        """Each connection that the relay sees has a higher generation; one that failed before
-        does not use one up."""
-        generation = "SELECT generation FROM profile"
-        (before,) = self.alice.database.execute(generation).fetchone()
+        """Each connection that the relay has let in has a higher generation; one that it has not
+        answered does not use one up."""
+        before, _ = self.generation()
         self.alice.dial()
         self.alice.dial()
         self.alice.dial()
-        (unseen,) = self.alice.database.execute(generation).fetchone()
+        unseen, random = self.generation()
+        for _ in range(3):
+            self.alice.dial()
+            self.alice.write()  # hello
+            self.alice.read()
+            self.alice.write()  # the proof, whose answer is lost
+        self.assertEqual(self.generation(), (unseen, random))
         self.alice.go()
         self.alice.dial()
-        (after,) = self.alice.database.execute(generation).fetchone()
+        after, _ = self.generation()
         self.assertEqual((unseen, after), (before + 1, before + 2))
+        self.assertEqual(self.alice.told(events.StateIsStale), [])
+
+    def generation(self):
+        """Alice's: what counts, and what is random."""
+        ((generation,),) = self.alice.database.execute("SELECT generation FROM profile").fetchall()
+        return divmod(generation, 1 << GENERATION_BITS)
+
+    def test_copy_does_not_overtake(self):
+        """However often the answers to a copy are lost, it is refused when one comes."""
+        self.restore()
+        for _ in range(50):
+            self.bob.dial()
+            self.bob.write()
+            self.bob.read()
+            self.bob.write()
+        self.bob.go()
+        self.assertTrue(self.bob.core.profile.stale)
 
     def restore(self):
         """Bob goes on with a copy, behind which the original has connected and written."""

@@ -22,6 +22,7 @@ from zope.interface.verify import verifyObject
 from messageu.crypto.certificates import make_certificate
 from messageu.model.v3 import (
     BUNDLE_LIFE,
+    GENERATION_BITS,
     HPKE_KEY_SIZE,
     Bundle,
     EnvelopeId,
@@ -67,7 +68,8 @@ class Person:
         return self.keys.identity.account_id
 
     def proof(self, nonce: bytes, binding: bytes, generation: int = 1) -> v3.Authenticate:
-        """A signed proof that he is on this connection."""
+        """A signed proof that he is on this connection; of a generation, what counts."""
+        generation <<= GENERATION_BITS
         text = authentication_text(nonce, self.keys.identity, generation, binding)
         return v3.Authenticate(self.keys, generation, self.ed25519.sign(text))
 

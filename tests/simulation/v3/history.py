@@ -108,8 +108,8 @@ class Reset:
 class Overtook:
     """The relay has let a copy in that it ought to have refused.
 
-    Each attempt has a higher generation. When a copy is refused and never hears of it, because the
-    connection or the relay is gone, the next attempt may be above all that the relay has met.
+    It happens to a copy that has the generation of the original's last connection, because it was
+    made while that was being authenticated.
     """
 
     person: str

@@ -5,6 +5,7 @@ from zope.interface.verify import verifyObject
 
 from messageu.model import ClientId
 from messageu.model.v3 import (
+    GENERATION_BITS,
     ONE_TIME_KEYS_LIMIT,
     Bundle,
     Delivery,
@@ -109,12 +110,15 @@ class AccountStoreCase:
         return self.fixture.result(deferred)
 
     def register(self, number, name, generation=1, token=None):
+        generation <<= GENERATION_BITS
         return self.result(self.store.register(keys(number), generation, Handle(name), token))
 
     def resolve(self, name):
         return self.result(self.store.resolve(Handle(name)))
 
-    def admit(self, number, generation):
+    def admit(self, number, generation, random=0):
+        """Of a generation, what counts, and its random bits."""
+        generation = generation << GENERATION_BITS | random
         return self.result(self.store.admit(keys(number).identity, generation))
 
     def publish(self, number, sequence=1, ids=(), **changes):
@@ -192,19 +196,31 @@ class AccountStoreContract(AccountStoreCase):
     def test_generation(self):
         """A generation is higher than all before, from the one on that an account was made with."""
         self.register(1, "alice", generation=7)
-        for generation in (6, 7):
-            self.assertIs(self.admit(1, generation), Reason.STALE_STATE)
+        for generation, random in ((6, 0), (6, 2**16 - 1), (7, 1)):
+            self.assertIs(self.admit(1, generation, random), Reason.STALE_STATE)
         self.assertEqual(self.admit(1, 8), Admission(True, 0))
         self.fixture.reopen()
-        self.assertIs(self.admit(1, 8), Reason.STALE_STATE)
-        self.assertEqual(self.admit(1, 9), Admission(True, 0))
+        for generation, random in ((7, 0), (8, 1), (8, 2**16 - 1)):
+            self.assertIs(self.admit(1, generation, random), Reason.STALE_STATE)
+        self.assertEqual(self.admit(1, 9, 3), Admission(True, 0))
+        self.assertIs(self.admit(1, 9, 2), Reason.STALE_STATE)
+
+    def test_same_generation(self):
+        """Whoever has not heard the answer comes with the very same generation, and is let in."""
+        self.register(1, "alice", generation=7)
+        for generation, random in ((7, 0), (8, 5), (8, 5), (9, 1)):
+            self.assertEqual(self.admit(1, generation, random), Admission(True, 0))
+        self.fixture.reopen()
+        self.assertEqual(self.admit(1, 9, 1), Admission(True, 0))
+        self.assertIs(self.admit(1, 8, 5), Reason.STALE_STATE)
 
     def test_great_generations(self):
         """Generations have 64 bits and no sign."""
         self.register(1, "alice", generation=0)
-        for generation in (255, 256, 2**31, 2**63 - 1, 2**63, 2**64 - 1):
-            self.assertEqual(self.admit(1, generation), Admission(True, 0))
+        for generation in (255, 256, 2**31, 2**47 - 1, 2**47, 2**48 - 1):
+            self.assertEqual(self.admit(1, generation, 2**16 - 1), Admission(True, 0))
             self.assertIs(self.admit(1, generation - 1), Reason.STALE_STATE)
+            self.assertIs(self.admit(1, generation, 2**16 - 2), Reason.STALE_STATE)
 
     def test_admission_counts_keys(self):
         """Whoever connects learns how many one-time keys he has left."""
@@ -244,7 +260,8 @@ class AccountStoreContract(AccountStoreCase):
         for generation in (5, 9, 4):
             self.assertIsNone(self.register(1, "alice", generation))
         self.assertEqual(self.sequences(1), [1])
-        self.assertIs(self.admit(1, 9), Reason.STALE_STATE)
+        self.assertIs(self.admit(1, 8), Reason.STALE_STATE)
+        self.assertIs(self.admit(1, 9, 1), Reason.STALE_STATE)
         self.assertEqual(self.admit(1, 10), Admission(True, 1))
 
     def test_registered_under_another_name(self):

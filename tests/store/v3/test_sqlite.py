@@ -116,7 +116,7 @@ class SqliteAccountStoreTests(SqliteCase, AccountStoreContract, SynchronousTestC
         done = [
             self.fixture.store.put([Envelope(bob, bob, 3, b"v2")]),
             self.store.put([envelope(1)]),
-            self.store.admit(keys(1).identity, 2),
+            self.store.admit(keys(1).identity, 2 << 16),
             self.fixture.store.put([Envelope(bob, bob, 3, b"v2")]),
             self.store.put([envelope(1, 2)]),
         ]
@@ -129,7 +129,7 @@ class SqliteAccountStoreTests(SqliteCase, AccountStoreContract, SynchronousTestC
     def writes(self):
         """Everything that writes, of accounts 1 and 2."""
         return [
-            lambda: self.store.admit(keys(1).identity, 99),
+            lambda: self.store.admit(keys(1).identity, 99 << 16),
             lambda: self.store.register(keys(3), 1, Handle("carol"), TOKEN),
             lambda: self.store.publish(account_id(1), bundle(1, 9), one_time_keys(8, 9)),
             lambda: self.store.claim(account_id(2)),
@@ -381,7 +381,7 @@ class PlanTests(SqliteCase, SynchronousTestCase):
         self.put(envelope(1, 1))
         alice = account_id(1)
         plans = self.plans(
-            lambda: self.store.admit(keys(1).identity, 2),
+            lambda: self.store.admit(keys(1).identity, 2 << 16),
             lambda: self.store.register(keys(3), 1, Handle("carol"), TOKEN),
             lambda: self.store.resolve(Handle("carol")),
             lambda: self.store.publish(alice, bundle(1), one_time_keys(1, 2)),

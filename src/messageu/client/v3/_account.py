@@ -9,6 +9,7 @@ from attrs import frozen
 from messageu.crypto.v3 import Account, CryptoError, HpkeKey
 from messageu.model.v3 import (
     BUNDLE_LIFE,
+    GENERATION_BITS,
     ONE_TIME_KEYS_LIMIT,
     Bundle,
     Identity,
@@ -19,9 +20,6 @@ from messageu.model.v3 import (
 from ._errors import StaleState
 from ._unit import Unit
 from ._values import Profile, Trust
-
-GENERATION_UNIT: Final = 65_536
-"""A first generation is the time in seconds, so many times."""
 
 CLOCK_SLACK: Final = 86_400
 """Seconds by which a relay's clock may be behind ours when it looks at a bundle."""
@@ -83,7 +81,7 @@ def create_profile(unit: Unit, relay: str) -> None:
         keys.ed25519,
         keys.curve25519,
         relay,
-        int(unit.now) * GENERATION_UNIT,
+        _generation(unit, int(unit.now)),
     )
 
 
@@ -123,26 +121,43 @@ def save_account(unit: Unit, account: Account) -> None:
 
 
 def next_generation(unit: Unit) -> None:
-    """See to a generation that no relay has seen.
+    """See to a generation above all with which this profile was let in.
 
-    One that was not shown to any is used again: otherwise a copy of this profile that often fails
+    One that no relay has answered is used again: otherwise a copy of this profile that often fails
     to connect would overtake the original.
 
     :raises StaleState: when this profile must be reset first.
     """
     if read_own(unit).stale:
         raise StaleState("this profile is older than what the relay knows: reset it or give it up")
-    unit.execute("UPDATE profile SET generation = generation + 1, spent = 0 WHERE spent")
+    if unit.value("SELECT spent FROM profile"):
+        following = _generation(unit, _counted(unit) + 1)
+        unit.execute("UPDATE profile SET generation = ?, spent = 0", following)
+
+
+def generation_spent(unit: Unit) -> None:
+    """The relay has let us in with our generation: the next connection has a higher one."""
+    unit.execute("UPDATE profile SET spent = 1")
+
+
+def _counted(unit: Unit) -> int:
+    counted: int = unit.value("SELECT generation FROM profile") >> GENERATION_BITS
+    return counted
+
+
+def _generation(unit: Unit, counter: int) -> int:
+    """A generation that a copy of this profile which counts as far does not choose, too."""
+    return counter << GENERATION_BITS | int.from_bytes(unit.random(GENERATION_BITS // 8), "little")
 
 
 def renew_own(unit: Unit) -> None:
     """Reset: a generation and prekeys that are higher than all before."""
-    jump = int(unit.now) * GENERATION_UNIT
+    counter = int(unit.now)
     unit.execute(
-        "UPDATE profile SET generation = MAX(generation + 1, ?), spent = 0, stale = 0,"
+        "UPDATE profile SET generation = ?, spent = 0, stale = 0,"
         " bundle_sequence = MAX(bundle_sequence, ?)",
-        jump,
-        jump,
+        _generation(unit, max(_counted(unit) + 1, counter)),
+        counter << GENERATION_BITS,
     )
     account = load_account(unit)
     # The relay may have one-time keys that this state does not know: it drops those of before.
@@ -248,7 +263,7 @@ def bundle_was_stale(unit: Unit) -> None:
     """The relay has had a later bundle: the next is higher for certain."""
     unit.execute(
         "UPDATE profile SET bundle_sequence = MAX(bundle_sequence, ?)",
-        int(unit.now) * GENERATION_UNIT,
+        int(unit.now) << GENERATION_BITS,
     )
     make_prekeys(unit, 0)
 

@@ -72,7 +72,7 @@ class IAccountStore(Interface):
 
     def admit(identity: Identity, generation: int) -> Deferred[Admission | Reason]:
         """Somebody connects. For an account, the generation is kept. Refused: STALE_STATE, when
-        it is not higher than the one that is kept."""
+        it is not the very one that is kept, and what is above its random bits is not higher."""
 
     def register(
         keys: IdentityKeys, generation: int, name: Handle, token: bytes | None

@@ -29,6 +29,7 @@ from ._interface import Admission, Claimed, IAccountStore, PutOutcome, Stored
 from ._rules import (
     hour_of,
     judge_bundle,
+    judge_generation,
     judge_registration,
     lowest_left,
     new_one_time_keys,
@@ -104,8 +105,9 @@ class MemoryAccountStore:
         account = self._accounts.get(identity.account_id)
         if account is None or account.keys.identity != identity:
             return Admission(registered=False, one_time_keys=0)
-        if generation <= account.generation:
-            return Reason.STALE_STATE
+        refusal = judge_generation(account.generation, generation)
+        if refusal is not None:
+            return refusal
         account.generation = generation
         return Admission(registered=True, one_time_keys=len(account.one_time_keys))
 

@@ -26,7 +26,13 @@ from .._interface import Quota, StoreError
 from .._operations import StoreOperation, StoreWork
 from . import _statements as statements
 from ._interface import Admission, Claimed, PutOutcome, Stored
-from ._rules import judge_bundle, judge_registration, lowest_left, new_one_time_keys
+from ._rules import (
+    judge_bundle,
+    judge_generation,
+    judge_registration,
+    lowest_left,
+    new_one_time_keys,
+)
 from ._statements import MailRow, TombstoneRow
 
 TOMBSTONES_STEP: Final = 4_096
@@ -55,10 +61,10 @@ class Admit(StoreOperation):
         if row is None or IdentityKeys(row[1], row[2]).identity != self.identity:
             return Admission(registered=False, one_time_keys=0)
         account, *_, kept = row
-        generation = _u64(self.generation)
-        if generation <= kept:
-            return Reason.STALE_STATE
-        statements.set_generation(work.cursor, account, generation)
+        refusal = judge_generation(int.from_bytes(kept, "big"), self.generation)
+        if refusal is not None:
+            return refusal
+        statements.set_generation(work.cursor, account, _u64(self.generation))
         return Admission(
             registered=True, one_time_keys=statements.count_one_time_keys(work.cursor, account)
         )

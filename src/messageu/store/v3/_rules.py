@@ -8,6 +8,7 @@ from typing import Final
 
 from messageu.model import ClientId
 from messageu.model.v3 import (
+    GENERATION_BITS,
     ONE_TIME_KEYS_LIMIT,
     Bundle,
     IdentityKeys,
@@ -38,6 +39,17 @@ def judge_registration(
     Ids are cut short: other keys with the same id are somebody else's, who cannot have it.
     """
     return None if kept == (keys, name) else Reason.ALREADY_REGISTERED
+
+
+def judge_generation(kept: int, generation: int) -> Reason | None:
+    """Whether somebody who connects goes on with the state that was seen last, or a later one.
+
+    The lower 16 bits are random. The very same again is of a client that has not heard the answer;
+    another one that has counted as far is of a copy.
+    """
+    if generation == kept or generation >> GENERATION_BITS > kept >> GENERATION_BITS:
+        return None
+    return Reason.STALE_STATE
 
 
 def judge_bundle(account: ClientId, kept: Bundle | None, bundle: Bundle) -> Reason | None:

@@ -23,6 +23,7 @@ from messageu.model.v3 import (
 
 from .._errors import LocalProtocolError
 from . import _fields as fields
+from ._bodies import Body, Empty
 
 
 class RequestCode(IntEnum):
@@ -46,52 +47,14 @@ ACKNOWLEDGEMENTS_LIMIT: Final = 1_024
 """Sequences that one request acknowledges, at the most."""
 
 
-class RequestBody(Protocol):
-    """What follows the correlation in the payload of one code.
-
-    ``min_size`` and ``max_size`` bound it, in bytes; a ``max_size`` of None leaves it to the limit
-    of the listener.
-    """
+class RequestBody(Body, Protocol):
+    """The body of a request."""
 
     code: ClassVar[RequestCode]
-    min_size: ClassVar[int]
-    max_size: ClassVar[int | None]
-
-    def encode(self) -> bytes:
-        """Its bytes.
-
-        :raises LocalProtocolError: when the protocol cannot carry it.
-        """
-        ...  # pragma: no cover
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        """Read its bytes, whose number is within the bounds.
-
-        :raises InvalidValue: when they contradict themselves.
-        """
-        ...  # pragma: no cover
-
-
-class _Empty:
-    """A request of its code and nothing more."""
-
-    __slots__ = ()
-
-    min_size: ClassVar[int] = 0
-    max_size: ClassVar[int | None] = 0
-
-    def encode(self) -> bytes:
-        return b""
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        fields.exactly(0, raw)
-        return cls()
 
 
 @frozen
-class Hello(_Empty):
+class Hello(Empty):
     """700: who are you, and what do I sign?"""
 
     code: ClassVar = RequestCode.HELLO
@@ -280,14 +243,14 @@ class Acknowledge:
 
 
 @frozen
-class DeleteAccount(_Empty):
+class DeleteAccount(Empty):
     """709: forget me, my prekeys and my mail. My name stays taken."""
 
     code: ClassVar = RequestCode.DELETE_ACCOUNT
 
 
 @frozen
-class Ping(_Empty):
+class Ping(Empty):
     """710: are you there?"""
 
     code: ClassVar = RequestCode.PING

@@ -27,6 +27,7 @@ from messageu.model.v3 import (
 
 from .._errors import LocalProtocolError
 from . import _fields as fields
+from ._bodies import Body, Empty, KeyCount
 from ._requests import one_time_keys
 
 
@@ -51,48 +52,10 @@ class ResponseCode(IntEnum):
     ERROR = 9001
 
 
-class ResponseBody(Protocol):
-    """What follows the correlation in the payload of one code.
-
-    ``min_size`` and ``max_size`` bound it, in bytes; a ``max_size`` of None leaves it to the limit
-    of the client.
-    """
+class ResponseBody(Body, Protocol):
+    """The body of an answer or a push."""
 
     code: ClassVar[ResponseCode]
-    min_size: ClassVar[int]
-    max_size: ClassVar[int | None]
-
-    def encode(self) -> bytes:
-        """Its bytes.
-
-        :raises LocalProtocolError: when the protocol cannot carry it.
-        """
-        ...  # pragma: no cover
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        """Read its bytes, whose number is within the bounds.
-
-        :raises InvalidValue: when they contradict themselves.
-        """
-        ...  # pragma: no cover
-
-
-class _Empty:
-    """An answer of its code and nothing more."""
-
-    __slots__ = ()
-
-    min_size: ClassVar[int] = 0
-    max_size: ClassVar[int | None] = 0
-
-    def encode(self) -> bytes:
-        return b""
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        fields.exactly(0, raw)
-        return cls()
 
 
 @frozen
@@ -161,7 +124,7 @@ class Authenticated:
 
 
 @frozen
-class Registered(_Empty):
+class Registered(Empty):
     """2702: the name is yours."""
 
     code: ClassVar = ResponseCode.REGISTERED
@@ -186,21 +149,10 @@ class Resolved:
 
 
 @frozen
-class Published:
+class Published(KeyCount):
     """2704: I have so many one-time keys of yours. 2 bytes."""
 
     code: ClassVar = ResponseCode.PUBLISHED
-    min_size: ClassVar[int] = fields.U16.size
-    max_size: ClassVar[int | None] = fields.U16.size
-
-    one_time_keys: int
-
-    def encode(self) -> bytes:
-        return fields.pack(fields.U16, self.one_time_keys)
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        return cls(*fields.U16.unpack(raw))
 
 
 @frozen
@@ -259,28 +211,28 @@ class Stored:
 
 
 @frozen
-class Subscribed(_Empty):
+class Subscribed(Empty):
     """2707: your mail comes to this connection."""
 
     code: ClassVar = ResponseCode.SUBSCRIBED
 
 
 @frozen
-class Acknowledged(_Empty):
+class Acknowledged(Empty):
     """2708: I have deleted it."""
 
     code: ClassVar = ResponseCode.ACKNOWLEDGED
 
 
 @frozen
-class AccountDeleted(_Empty):
+class AccountDeleted(Empty):
     """2709: I know you no more."""
 
     code: ClassVar = ResponseCode.ACCOUNT_DELETED
 
 
 @frozen
-class Pong(_Empty):
+class Pong(Empty):
     """2710: I am here."""
 
     code: ClassVar = ResponseCode.PONG
@@ -314,28 +266,17 @@ class Deliver:
 
 
 @frozen
-class Displaced(_Empty):
+class Displaced(Empty):
     """2721: your mail goes to another connection of yours from now on."""
 
     code: ClassVar = ResponseCode.DISPLACED
 
 
 @frozen
-class PrekeysLow:
+class PrekeysLow(KeyCount):
     """2722: publish one-time keys, I have only so many. 2 bytes."""
 
     code: ClassVar = ResponseCode.PREKEYS_LOW
-    min_size: ClassVar[int] = fields.U16.size
-    max_size: ClassVar[int | None] = fields.U16.size
-
-    one_time_keys: int
-
-    def encode(self) -> bytes:
-        return fields.pack(fields.U16, self.one_time_keys)
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Self:
-        return cls(*fields.U16.unpack(raw))
 
 
 @frozen
