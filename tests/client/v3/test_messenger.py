@@ -268,6 +268,9 @@ class ConnectionTests(MessengerCase):
         self.messenger.start()
         self.fails(coming, ClientError)
         self.assertIsNone(self.offline()[-1].retry_in)
+        self.assertEqual(
+            str(self.offline()[-1].why), "this profile is older than what the relay knows"
+        )
         self.messenger.start()
         self.network.run()
         self.assertEqual(len(self.relays), 1)

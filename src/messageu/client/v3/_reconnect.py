@@ -78,6 +78,7 @@ class Reconnector:
         self._line = _new_line(self)
         self._attempt: Deferred[None] | None = None
         self._why: ClientError = AnswerCut("the connection was closed", begun=False)
+        self._parting: ClientError | None = None
         self._retry_after: float | None = None
         self._failures = 0
         self._online_since: float | None = None
@@ -101,7 +102,8 @@ class Reconnector:
 
     def give_up(self, why: ClientError) -> None:
         """Close the connection, and do not come back before :meth:`start`."""
-        self._why = why
+        # What is said when it is gone says less.
+        self._parting = why
         self._line.give_up()
 
     def close(self) -> Deferred[None]:
@@ -151,7 +153,8 @@ class Reconnector:
     def _stay_away(self) -> None:
         self._stop_waiting()
         self._failures = 0
-        self._offline(self._why, None)
+        why, self._parting = self._parting or self._why, None
+        self._offline(why, None)
 
     def _cancel(self) -> None:
         if self._attempt is not None:
