@@ -136,13 +136,13 @@ class RelayService(Service):
         if self._stderr is not None:
             self._stderr.close()
         super().startService()  # type: ignore[no-untyped-call]
+        for address in self.addresses:
+            _log.info("clients of v3 are given the address {address}", address=address)
         _log.info(
             "messageu {version} serves {doors}",
             version=__version__,
             doors=" and ".join(door.description for door, _ in self._listeners),
         )
-        for address in self.addresses:
-            _log.info("clients of v3 are given the address {address}", address=address)
 
     def stopService(self) -> Deferred[None]:
         """Listen no more, finish what is being answered, then close the store."""

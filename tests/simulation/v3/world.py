@@ -143,8 +143,8 @@ class WorldOfV3(World):
         "fill_client": 1,
         "break_client": 1,
         "withhold": 1,
-        "copy": 1,
-        "restore": 1,
+        "copy": 2,
+        "restore": 3,
         "wait_days": 0.5,
     }
     faults: ClassVar = (
