@@ -148,7 +148,7 @@ class StayAwayTests(ReconnectorCase):
         self.assertTrue(connection.closed)
         self.lose()
         self.clock.advance(100_000)
-        self.assertEqual((len(self.dialled), self.told), (1, [("lost", None)]))
+        self.assertEqual((len(self.dialled), self.told), (1, [("displaced", None)]))
         self.reconnector.start()
         self.assertEqual(len(self.dialled), 2)
 

@@ -109,7 +109,7 @@ class Overtook:
     """The relay has let a copy in that it ought to have refused.
 
     It happens to a copy that has the generation of the original's last connection, because it was
-    made while that was being authenticated.
+    made while the answer was missing.
     """
 
     person: str

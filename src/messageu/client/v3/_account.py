@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final
 
 from attrs import frozen
@@ -32,6 +33,14 @@ ONE_TIME_KEYS_LOW: Final = 25
 
 ROTATIONS_REMEMBERED: Final = 2
 """Rotations of the fallback key after which the id of a session is forgotten."""
+
+
+class Use(IntEnum):
+    """What has become of a generation; the value is what the database holds."""
+
+    NONE = 0
+    SHOWN = 1
+    TAKEN = 2
 
 
 @frozen
@@ -123,21 +132,25 @@ def save_account(unit: Unit, account: Account) -> None:
 def next_generation(unit: Unit) -> None:
     """See to a generation above all with which this profile was let in.
 
-    One that no relay has answered is used again: otherwise a copy of this profile that often fails
-    to connect would overtake the original.
+    Its counter is used until the relay has let us in: otherwise a copy of this profile that often
+    fails to connect would overtake the original. One that the relay may have seen stays as it is,
+    since it may have let us in; all others get new random bits, so that none of a copy's is ours.
 
     :raises StaleState: when this profile must be reset first.
     """
     if read_own(unit).stale:
         raise StaleState("this profile is older than what the relay knows: reset it or give it up")
-    if unit.value("SELECT spent FROM profile"):
-        following = _generation(unit, _counted(unit) + 1)
-        unit.execute("UPDATE profile SET generation = ?, spent = 0", following)
+    use = Use(unit.value("SELECT generation_use FROM profile"))
+    if use is Use.SHOWN:
+        return
+    following = _generation(unit, _counted(unit) + (use is Use.TAKEN))
+    unit.execute("UPDATE profile SET generation = ?", following)
+    use_generation(unit, Use.NONE)
 
 
-def generation_spent(unit: Unit) -> None:
-    """The relay has let us in with our generation: the next connection has a higher one."""
-    unit.execute("UPDATE profile SET spent = 1")
+def use_generation(unit: Unit, use: Use) -> None:
+    """Keep what has become of our generation."""
+    unit.execute("UPDATE profile SET generation_use = ?", use.value)
 
 
 def _counted(unit: Unit) -> int:
@@ -154,7 +167,7 @@ def renew_own(unit: Unit) -> None:
     """Reset: a generation and prekeys that are higher than all before."""
     counter = int(unit.now)
     unit.execute(
-        "UPDATE profile SET generation = ?, spent = 0, stale = 0,"
+        "UPDATE profile SET generation = ?, generation_use = 0, stale = 0,"
         " bundle_sequence = MAX(bundle_sequence, ?)",
         _generation(unit, max(_counted(unit) + 1, counter)),
         counter << GENERATION_BITS,

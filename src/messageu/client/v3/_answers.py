@@ -59,6 +59,7 @@ def _welcomed(link: Link, unit: Unit, _: Pending, welcome: v3.Welcome) -> None:
     link.terms = welcome.terms
     mail_life = max(welcome.terms.mail_life, MAIL_LIFE_MIN)
     unit.execute("UPDATE profile SET mail_life = ?", mail_life)
+    account.use_generation(unit, account.Use.SHOWN)
     text = authentication_text(welcome.nonce, own.identity, own.generation, link.channel_binding)
     signature = account.load_account(unit).sign(text)
     link.authenticate = v3.Authenticate(own.keys, own.generation, signature)
@@ -70,7 +71,7 @@ def _authenticated(link: Link, unit: Unit, _: Pending, answer: v3.Authenticated)
     link.phase, link.admitted_at = Phase.ADMITTED, unit.now
     link.left = answer.one_time_keys
     unit.execute("UPDATE profile SET registered = ?", answer.registered)
-    account.generation_spent(unit)
+    account.use_generation(unit, account.Use.TAKEN)
     if own.registered and not answer.registered:
         unit.tell(events.Refused("account", Reason.NOT_REGISTERED))
     link.see_to_prekeys(unit)

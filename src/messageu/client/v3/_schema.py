@@ -26,7 +26,7 @@ _TABLES: Final = (
         wanted_token BLOB,
         registered INTEGER NOT NULL DEFAULT 0,
         generation INTEGER NOT NULL,
-        spent INTEGER NOT NULL DEFAULT 0, -- whether the relay has let us in with it
+        generation_use INTEGER NOT NULL DEFAULT 0, -- whether it was shown, or has let us in
         stale INTEGER NOT NULL DEFAULT 0,
         trust TEXT NOT NULL DEFAULT 'tofu',
         mail_life INTEGER NOT NULL DEFAULT 2592000,
