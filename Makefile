@@ -11,7 +11,7 @@ JOBS ?= 2
 # Tests that are harder at full size.
 TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk
-# What is hard on it for long says nothing of versions, nor does what needs none of the libraries.
+# What is hard on it for long says nothing of versions, nor do tools; other tests use what attacks use.
 LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.benchmarks tests.crashes tests.guard tests.simulation tests.tools, \
   $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
   $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
