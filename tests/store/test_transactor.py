@@ -13,9 +13,11 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.store import StoreError, StoreUnavailable, _transactor
+from messageu.store._batches import BatchRunner
 from messageu.store._complaints import COMPLAINT_INTERVAL, KINDS_LIMIT, Complaints
 from messageu.store._engine import SqliteEngine
-from messageu.store._transactor import Operation, Transactor
+from messageu.store._transactor import Transactor
+from messageu.store._work import Operation
 from messageu.testing.store import sqlite_error
 from messageu.testing.threadpool import threadless_pool
 from tests.store.contract import result_of
@@ -128,9 +130,8 @@ class TransactorTests(SynchronousTestCase):
         self.pool = threadless_pool(self.engine, self.clock)
         self.addCleanup(self.pool.close)
         self.riders = []
-        self.transactor = Transactor(
-            self.pool, self.engine, self.work, self.clock.seconds, lambda: self.riders
-        )
+        runner = BatchRunner(self.engine, self.work)
+        self.transactor = Transactor(self.pool, runner, self.clock.seconds, lambda: self.riders)
 
     def work(self, cursor):
         return Attempt(cursor, self.events)

@@ -1,5 +1,6 @@
 """Where clients, public keys and mailboxes are kept. It cannot open what it keeps."""
 
+from ._batches import Engine
 from ._engine import SqliteEngine
 from ._interface import (
     NO_QUOTA,
@@ -25,7 +26,7 @@ from ._opening import beside
 from ._restore import Checked, Restored, check_backup, restore_backup
 from ._schema import SCHEMA_VERSION
 from ._sqlite import SqliteStore
-from ._transactor import ConnectionPool, Engine, connection_pool
+from ._transactor import ConnectionPool, connection_pool
 
 __all__ = [
     "NO_QUOTA",

@@ -37,7 +37,7 @@ from ._interface import (
 from ._leases import LeaseLedger
 from ._pages import fill_page
 from ._statements import MessageRow
-from ._transactor import Operation
+from ._work import Operation
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor

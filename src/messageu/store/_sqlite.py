@@ -21,6 +21,7 @@ from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 from . import _statements as statements
 from ._arrivals import ARRIVALS_LIMIT, Arrivals
 from ._backup import BACKUP_PAUSE, Backup, InThread
+from ._batches import BatchRunner, Engine
 from ._caches import ClientKeys, LastSeen, MailboxUsage, Sequences
 from ._engine import SqliteEngine
 from ._interface import (
@@ -63,7 +64,7 @@ from ._operations import (
     WriteLastSeen,
 )
 from ._statements import PIECE_SIZE
-from ._transactor import ConnectionPool, Engine, Transactor, connection_pool
+from ._transactor import ConnectionPool, Transactor, connection_pool
 from .v3 import SqlAccountStore
 
 if TYPE_CHECKING:
@@ -173,9 +174,8 @@ class SqliteStore:
         # On a connection of its own: no thread is started before all is well.
         lock = open_database(self._path, self._engine, self._now)
         pool = self._new_pool(self._engine, self._reactor)
-        transactor = Transactor(
-            pool, self._engine, self._new_work, self._reactor.seconds, self._riders
-        )
+        runner = BatchRunner(self._engine, self._new_work)
+        transactor = Transactor[StoreWork](pool, runner, self._reactor.seconds, self._riders)
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()
