@@ -146,5 +146,5 @@ class UpgradeTests(OpeningCase):
         self.do(store.register(UserName(b"Alice"), key()))
         self.close(store)
         checked = check_backup(self.path)
-        self.assertEqual((checked.schema, checked.clients, checked.messages), (2, 1, 0))
+        self.assertEqual((checked.schema, checked.clients, checked.messages), (3, 1, 0))
         self.assertEqual((checked.accounts, checked.mail), (3, 2))

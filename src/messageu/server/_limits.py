@@ -119,9 +119,14 @@ class RateLimiter:
     """
 
     def __init__(self, a_minute: int, tracked: int = TRACKED_ADDRESSES) -> None:
+        self._a_minute = a_minute
         self._size = a_minute
         self._tracked = tracked
         self._buckets: dict[Hashable, _Bucket] = {}
+
+    def share_among(self, count: int) -> None:
+        """So many have such buckets, and a key may go to all of them: each gives its share."""
+        self._size = max(1, self._a_minute // count) if self._a_minute else 0
 
     @property
     def wait(self) -> int:
@@ -292,6 +297,11 @@ class Limits:
             self._kept.hold(oldest, 0)
             self.hit("leased_messages", oldest.address)
             oldest.abort()
+
+    def share_among(self, relays: int) -> None:
+        """What there may be so many of a minute holds for so many relays together."""
+        for limiter in self._rates.values():
+            limiter.share_among(relays)
 
     def may_register(self, address: str, now: float) -> bool:
         """Whether this address may register one more client now."""

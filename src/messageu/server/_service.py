@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from messageu import __version__
-from messageu.store import IMailboxStore, StoreError, StoreUnusable
+from messageu.store import IMailboxStore, News, Sharers, StoreError, StoreUnusable
 
 from ._control_socket import ControlSocket, ControlUnusable
 from ._doors import Door
@@ -125,6 +125,7 @@ class RelayService(Service):
             self._store.open()
         except StoreUnusable as error:
             self._fail(str(error))
+        self._store.watch(self._hear)
         if self.v3 is not None:
             self._open_v3(self.v3)
         if self._ports is None:
@@ -225,6 +226,12 @@ class RelayService(Service):
         if self._stderr is not None:
             print(f"messageu: {line}", file=self._stderr, flush=True)
         raise StartFailed(line)
+
+    def _hear(self, news: News) -> None:
+        if isinstance(news, Sharers):
+            self.limits.share_among(news.count)
+        elif self.v3 is not None:
+            self.v3.hear(news)
 
     def _expire(self) -> Deferred[Any]:
         expired: list[Deferred[int]] = []

@@ -22,6 +22,7 @@ from ._interface import (
     StoreUnusable,
 )
 from ._memory import MemoryStore
+from ._news import Arrived, Hear, Missed, News, PrekeysTaken, Sharers, Subscribed
 from ._opening import beside
 from ._restore import Checked, Restored, check_backup, restore_backup
 from ._schema import SCHEMA_VERSION
@@ -32,28 +33,35 @@ __all__ = [
     "NO_QUOTA",
     "SCHEMA_VERSION",
     "START",
+    "Arrived",
     "BackupFailed",
     "Checked",
     "ConnectionPool",
     "Directory",
     "DirectoryPage",
     "Engine",
+    "Hear",
     "IBackedUp",
     "IMailboxStore",
     "Lease",
     "MemoryStore",
+    "Missed",
+    "News",
     "Page",
     "Piece",
     "Position",
+    "PrekeysTaken",
     "Progress",
     "PutOutcome",
     "Quota",
     "Restored",
+    "Sharers",
     "SqliteEngine",
     "SqliteStore",
     "StoreError",
     "StoreUnavailable",
     "StoreUnusable",
+    "Subscribed",
     "beside",
     "check_backup",
     "connection_pool",

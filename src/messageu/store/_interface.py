@@ -20,6 +20,8 @@ from messageu.model import (
     UserName,
 )
 
+from ._news import Hear
+
 
 class StoreError(Exception):
     """The store could not do what it was asked. The text is ours and names no content."""
@@ -133,6 +135,10 @@ class IMailboxStore(Interface):
 
         :raises StoreUnusable: leaving what is on the disk as it was.
         """
+
+    def watch(hear: Hear) -> None:
+        """Tell somebody, while the store is open, what other relays on the same database do. Where
+        there are none there is nothing to tell."""
 
     def close() -> Deferred[None]:
         """Finish what was asked for, then let go of everything. Leases end as if released."""

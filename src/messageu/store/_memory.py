@@ -38,6 +38,7 @@ from ._interface import (
     StoreUnavailable,
 )
 from ._leases import LeaseLedger
+from ._news import Hear
 from ._pages import fill_page
 from ._sqlite import random_client_id
 from .v3 import MemoryAccountStore
@@ -82,6 +83,7 @@ class MemoryStore:
 
     :ivar is_open: whether operations are taken.
     :ivar quota: what one mailbox may hold.
+    :ivar hear: is told of news, as a test may want: another relay is there in no other way.
     :ivar accounts: the accounts of v3, as :class:`~messageu.store.v3.IAccountStore`.
     :param now: wall-clock seconds since the epoch, for times of arrival.
     :param new_client_id: makes the id of a new client.
@@ -100,6 +102,7 @@ class MemoryStore:
         self.quota = quota
         self._new_client_id = new_client_id
         self.is_open = False
+        self.hear: Hear = lambda _: None
         self.accounts = MemoryAccountStore(
             now=now, quota=account_quota, is_open=lambda: self.is_open
         )
@@ -111,6 +114,9 @@ class MemoryStore:
 
     def open(self) -> None:
         self.is_open = True
+
+    def watch(self, hear: Hear) -> None:
+        self.hear = hear
 
     def close(self) -> Deferred[None]:
         self._delete(self._leases.release_all())

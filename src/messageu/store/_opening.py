@@ -21,6 +21,7 @@ from ._schema import (
     SCHEMA_VERSION,
     create_accounts,
     create_tables,
+    create_terms,
     create_views,
     read_versions,
     tables_of,
@@ -42,9 +43,13 @@ def _add_accounts(cursor: sqlite3.Cursor, _: Callable[[], float]) -> None:
     create_accounts(cursor)
 
 
+def _add_terms(cursor: sqlite3.Cursor, _: Callable[[], float]) -> None:
+    create_terms(cursor)
+
+
 _MIGRATIONS: Final[
     Mapping[int, Callable[[sqlite3.Cursor, Callable[[], float]], TakeOver | None]]
-] = {FOREIGN_VERSION: take_over, 1: _add_accounts}
+] = {FOREIGN_VERSION: take_over, 1: _add_accounts, 2: _add_terms}
 """From an older version of the schema to the next one."""
 
 

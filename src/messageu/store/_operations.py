@@ -42,6 +42,8 @@ from ._work import Operation
 if TYPE_CHECKING:
     from sqlite3 import Cursor
 
+    from .v3 import AccountStatements
+
 EXPIRY_STEP: Final = 4_096
 """Messages that one transaction lets expire, so that others are not kept waiting."""
 
@@ -69,6 +71,7 @@ class StoreWork:
     _arrivals: Arrivals
     _usage: MailboxUsage
     _quota: Quota
+    accounts: AccountStatements
     _arrived: list[int] = field(init=False, factory=list)
     _gone: list[int] = field(init=False, factory=list)
     _indexed: bool = field(init=False, default=False)

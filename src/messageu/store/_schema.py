@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlite3 import Cursor
 
-SCHEMA_VERSION: Final = 2
-"""What this code makes: 1 has mailboxes of v2 alone, 2 has accounts as well."""
+SCHEMA_VERSION: Final = 3
+"""What this code makes: 1 has mailboxes of v2 alone, 2 has accounts as well, and 3 counts their
+subscriptions."""
 
 COMPAT_VERSION: Final = 1
 """The oldest code, by its SCHEMA_VERSION, that can use what this code makes.
@@ -245,6 +246,7 @@ def create_tables(cursor: Cursor) -> None:
     """Make our tables, empty."""
     create_mailboxes(cursor)
     create_accounts(cursor)
+    create_terms(cursor)
 
 
 def create_mailboxes(cursor: Cursor) -> None:
@@ -266,6 +268,12 @@ def create_accounts(cursor: Cursor) -> None:
         compat_version=COMPAT_VERSION,
         last_deleted_sequence=0,
     )
+
+
+def create_terms(cursor: Cursor) -> None:
+    """Make version 3 of version 2: which subscription of an account has its mailbox, counted."""
+    cursor.execute("ALTER TABLE account_mailbox ADD COLUMN term INTEGER NOT NULL DEFAULT 0")
+    _set_meta(cursor, schema_version=3, compat_version=COMPAT_VERSION)
 
 
 def create_views(cursor: Cursor) -> None:

@@ -41,6 +41,7 @@ from ._interface import (
     StoreUnavailable,
 )
 from ._leases import LeaseLedger
+from ._news import Hear
 from ._opening import DatabaseLock, open_database
 from ._operations import (
     DELETION_BYTES,
@@ -65,7 +66,7 @@ from ._operations import (
 )
 from ._statements import PIECE_SIZE
 from ._transactor import ConnectionPool, Transactor, connection_pool
-from .v3 import SqlAccountStore
+from .v3 import SqlAccountStore, sqlite_statements
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
@@ -181,6 +182,9 @@ class SqliteStore:
         self._arrivals = Arrivals()
         self._usage = MailboxUsage()
         self._held = _Held(lock, pool, transactor)
+
+    def watch(self, hear: Hear) -> None:
+        """The database belongs to one process: there is nobody else."""
 
     def close(self) -> Deferred[None]:
         held, self._held = self._held, None
@@ -349,6 +353,7 @@ class SqliteStore:
             self._arrivals,
             self._usage,
             self._quota,
+            sqlite_statements,
         )
 
     def _riders(self) -> Sequence[StoreOperation]:

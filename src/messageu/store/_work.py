@@ -39,9 +39,10 @@ class Work(Protocol):
 
 
 W = TypeVar("W", bound=Work)
+_W_contra = TypeVar("_W_contra", bound=Work, contravariant=True)
 
 
-class Operation(Generic[W]):
+class Operation(Generic[_W_contra]):
     """One thing to do in a transaction, with what it needs to know.
 
     :cvar name: how logs call it.
@@ -74,16 +75,16 @@ class Operation(Generic[W]):
         """The bytes of content that it carries or reads."""
         return 0
 
-    def run(self, work: W) -> object:
+    def run(self, work: _W_contra) -> object:
         """Do it. A result that is an exception becomes a failure, without undoing anything."""
         raise NotImplementedError
 
     @classmethod
-    def run_group(cls, work: W, group: Sequence[Any]) -> Sequence[object]:
+    def run_group(cls, work: _W_contra, group: Sequence[Any]) -> Sequence[object]:
         """Do consecutive operations of this class; as many results, in the same order."""
         return [operation.run(work) for operation in group]
 
-    def parts(self) -> Sequence[Operation[W]]:
+    def parts(self) -> Sequence[Operation[_W_contra]]:
         """The same as operations that can fail one without the other."""
         return (self,)
 

@@ -13,6 +13,7 @@ from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 from messageu.store import (
     Directory,
     DirectoryPage,
+    Hear,
     IMailboxStore,
     Lease,
     Page,
@@ -109,6 +110,9 @@ class FaultyStore:
 
     def open(self) -> None:
         self._store.open()
+
+    def watch(self, hear: Hear) -> None:
+        self._store.watch(hear)
 
     def close(self) -> Deferred[None]:
         return self._call("close")

@@ -55,7 +55,7 @@ class WindowTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.taker = Taker()
-        self.subscription = Subscription(ACCOUNT, self.taker, 3, 100, 60)
+        self.subscription = Subscription(ACCOUNT, 1, self.taker, 3, 100, 60)
 
     def read(self, *page: Delivery) -> list[int]:
         """Let a page be read; what was pushed since the last time."""
@@ -159,7 +159,7 @@ class WindowTests(SynchronousTestCase):
         row.begin(self.subscription)
         self.read(mail(1))
         self.subscription.begin_page()
-        newer = Subscription(ACCOUNT, other, 3, 100, 60)
+        newer = Subscription(ACCOUNT, 2, other, 3, 100, 60)
         row.begin(newer)
         self.subscription.end_page([mail(2)])
         self.subscription.stored(mail(3))
@@ -187,7 +187,7 @@ class Mailbox(RuleBasedStateMachine):
         """A subscription; the one before it is displaced, in whatever state it is."""
         self.taker = Taker()
         self.messages, self.size = messages, size
-        self.subscription = Subscription(ACCOUNT, self.taker, messages, size, 5)
+        self.subscription = Subscription(ACCOUNT, 1, self.taker, messages, size, 5)
         self.acknowledged: set[int] = set()
         self.page = None
 

@@ -136,14 +136,19 @@ class AccountStoreCase:
     def put(self, *envelopes):
         return self.result(self.store.put(envelopes))
 
-    def waiting(self, number, after=0, max_messages=MANY, max_bytes=HUGE):
-        return self.result(self.store.waiting(account_id(number), after, max_messages, max_bytes))
+    def subscribe(self, number):
+        return self.result(self.store.subscribe(account_id(number)))
+
+    def waiting(self, number, after=0, max_messages=MANY, max_bytes=HUGE, term=None):
+        return self.result(
+            self.store.waiting(account_id(number), after, max_messages, max_bytes, term)
+        )
 
     def sequences(self, number, *args, **kwargs):
         return [delivery.sequence for delivery in self.waiting(number, *args, **kwargs)]
 
-    def acknowledge(self, number, *sequences):
-        return self.result(self.store.acknowledge(account_id(number), sequences))
+    def acknowledge(self, number, *sequences, term=None):
+        return self.result(self.store.acknowledge(account_id(number), sequences, term))
 
     def two(self):
         self.register(1, "alice")
@@ -174,6 +179,7 @@ class AccountStoreContract(AccountStoreCase):
             self.store.publish(alice, bundle(1), ()),
             self.store.claim(alice),
             self.store.put([]),
+            self.store.subscribe(alice),
             self.store.waiting(alice, 0, 1, 1),
             self.store.acknowledge(alice, [1]),
             self.store.delete_account(alice),
@@ -526,6 +532,34 @@ class AccountStoreContract(AccountStoreCase):
         self.acknowledge(9, 1)
         self.acknowledge(1)
         self.assertEqual([self.sequences(1), self.sequences(2)], [[1, 4], [1]])
+
+    def test_subscriptions(self):
+        """A mailbox belongs to the subscription that came last: one before it gets nothing of it,
+        and acknowledges nothing, also after a restart."""
+        self.two()
+        self.put(envelope(1), envelope(2))
+        first, other = self.subscribe(1), self.subscribe(2)
+        self.assertEqual(len(self.waiting(1, term=first)), 1)
+        self.fixture.reopen()
+        second = self.subscribe(1)
+        self.assertGreater(second, first)
+        self.assertIs(self.waiting(1, term=first), Reason.NOT_SUBSCRIBED)
+        self.assertIs(self.acknowledge(1, 1, term=first), Reason.NOT_SUBSCRIBED)
+        self.assertIs(self.acknowledge(1, term=first), Reason.NOT_SUBSCRIBED)
+        self.assertEqual(len(self.waiting(1, term=second)), 1)
+        self.assertIsNone(self.acknowledge(1, 1, term=second))
+        self.assertEqual(list(self.waiting(1, term=second)), [])
+        self.assertEqual(len(self.waiting(2, term=other)), 1)
+
+    def test_subscription_of_nobody(self):
+        """Whoever has no account, or has deleted it, cannot subscribe, and has nothing any more."""
+        self.two()
+        term = self.subscribe(1)
+        self.result(self.store.delete_account(account_id(1)))
+        for number in (1, 9):
+            self.assertIs(self.subscribe(number), Reason.NOT_REGISTERED)
+            self.assertIs(self.waiting(number, term=term), Reason.NOT_SUBSCRIBED)
+            self.assertIs(self.acknowledge(number, 1, term=term), Reason.NOT_SUBSCRIBED)
 
     def test_places_come_once(self):
         """A place is not given again, whatever is gone, also not after a new beginning."""

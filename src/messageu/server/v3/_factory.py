@@ -48,6 +48,8 @@ class RelayFactory(AcceptingFactory):
     ) -> None:
         super().__init__(clock, limits)
 
+        subscriptions = Subscriptions()
+
         def complain(matter: str) -> Callable[[Failure], None]:
             return lambda failure: notices.note_failure(failure, matter)
 
@@ -59,8 +61,14 @@ class RelayFactory(AcceptingFactory):
                 now,
                 registration,
                 Intake(store, clock, complain("an envelope is refused")),
-                Feeder(store, clock, limits.settings.streams, complain("mail is not pushed")),
-                Subscriptions(),
+                Feeder(
+                    store,
+                    clock,
+                    subscriptions,
+                    limits.settings.streams,
+                    complain("mail is not pushed"),
+                ),
+                subscriptions,
             ),
             limits=limits,
             clock=clock,

@@ -77,7 +77,7 @@ HANDLERS: Final[dict[type[v3.RequestBody | v3.UnknownRequest], Handler]] = {
     v3.Publish: Handler(_asked(Postmaster.publish), _REGISTERED),
     v3.Claim: Handler(_asked(Postmaster.claim), _REGISTERED),
     v3.Send: Handler(_send, _REGISTERED),
-    v3.Subscribe: Handler(_asked(Postmaster.subscribe), _REGISTERED),
+    v3.Subscribe: Handler(_asked(Postmaster.subscribe), _REGISTERED, barrier=True),
     v3.Acknowledge: Handler(_asked(Postmaster.acknowledge), _REGISTERED),
     v3.DeleteAccount: Handler(_asked(Postmaster.delete_account), _REGISTERED, barrier=True),
     v3.Ping: Handler(_asked(Postmaster.pong), _ANYBODY),

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from messageu.crypto.signatures import is_bundle_signed, is_one_time_key_signed
-from messageu.model import InvalidValue
+from messageu.model import ClientId, InvalidValue
 from messageu.model.v3 import (
     BUNDLE_LIFE,
     NONCE_SIZE,
@@ -26,14 +26,22 @@ from messageu.model.v3 import (
     SealedEnvelope,
     Terms,
 )
-from messageu.store import StoreUnavailable
+from messageu.store import (
+    Arrived,
+    Missed,
+    News,
+    PrekeysTaken,
+    Sharers,
+    StoreUnavailable,
+    Subscribed,
+)
 from messageu.store.v3 import IAccountStore, PutOutcome, Stored
 from messageu.wire import v3
 
 from .._limits import Limits
 from ._feeder import Feeder
 from ._intake import Intake
-from ._session import Session
+from ._session import Session, Standing
 from ._subscriptions import Subscriber, Subscription, Subscriptions
 
 CLOCK_LEEWAY: Final = 3600
@@ -194,9 +202,7 @@ class Postmaster:
         claimed = await self.store.claim(request.account_id)
         if isinstance(claimed, Reason):
             return v3.Error(claimed)
-        owner = self.subscriptions.of(request.account_id)
-        if owner is not None and claimed.left < self.limits.settings.prekeys_low:
-            owner.subscriber.prekeys_low(claimed.left)
+        self._warn(request.account_id, claimed.left)
         return v3.Claimed(claimed.keys, claimed.bundle, claimed.one_time_key)
 
     def send(self, visitor: Visitor, request: v3.Send, reply: Reply) -> None:
@@ -245,8 +251,14 @@ class Postmaster:
             and 0 < request.size <= settings.window_bytes
         ):
             return v3.Error(Reason.BAD_WINDOW)
+        account = visitor.session.account
+        term = await self.store.subscribe(account)
+        if isinstance(term, Reason):
+            return v3.Error(term)
+        if visitor.session.missing(Standing.REGISTERED) is not None:  # who asked has gone meanwhile
+            return v3.Error(Reason.NOT_SUBSCRIBED)
         visitor.subscription = Subscription(
-            visitor.session.account, visitor, request.messages, request.size, settings.chunk
+            account, term, visitor, request.messages, request.size, settings.chunk
         )
         self.subscriptions.begin(visitor.subscription)
         # The answer goes first.
@@ -258,7 +270,12 @@ class Postmaster:
         subscription = visitor.subscription
         if subscription is None or subscription.ended:
             return v3.Error(Reason.NOT_SUBSCRIBED)
-        await self.store.acknowledge(subscription.account, request.sequences)
+        refusal = await self.store.acknowledge(
+            subscription.account, request.sequences, subscription.term
+        )
+        if refusal is not None:
+            self.subscriptions.displace(subscription)
+            return v3.Error(refusal)
         subscription.acknowledge(request.sequences)
         self.counts["acknowledged"] += len(request.sequences)
         self.feeder.feed(subscription)
@@ -279,6 +296,34 @@ class Postmaster:
     async def pong(self, _visitor: Visitor, _: v3.Ping) -> v3.ResponseBody:
         """710: here."""
         return v3.Pong()
+
+    def hear(self, news: News) -> None:
+        """What other relays on the same database have done, who serve the same mailboxes."""
+        match news:
+            case Arrived(accounts):
+                for account in accounts:
+                    self._look_again(self.subscriptions.of(account))
+            case Subscribed(account, term):
+                subscription = self.subscriptions.of(account)
+                if subscription is not None and subscription.term < term:
+                    self.subscriptions.displace(subscription)
+            case PrekeysTaken(account, left):
+                self._warn(account, left)
+            case Missed():
+                for each in self.subscriptions:
+                    self._look_again(each)
+            case Sharers():
+                pass  # concerns the limits
+
+    def _look_again(self, subscription: Subscription | None) -> None:
+        if subscription is not None:
+            subscription.arrived()
+            self.feeder.feed(subscription)
+
+    def _warn(self, account: ClientId, left: int) -> None:
+        owner = self.subscriptions.of(account)
+        if owner is not None and left < self.limits.settings.prekeys_low:
+            owner.subscriber.prekeys_low(left)
 
     def leave(self, visitor: Visitor) -> None:
         """This connection has ended."""

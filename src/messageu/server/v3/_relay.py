@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from messageu.model.v3 import Registration
+from messageu.store import News
 from messageu.store.v3 import IAccountStore
 
 from .._doors import Door
@@ -90,6 +91,10 @@ class Relay:
             "v3_subscriptions": len(postmaster.subscriptions),
             **{f"v3_{name}": count for name, count in sorted(postmaster.counts.items())},
         }
+
+    def hear(self, news: News) -> None:
+        """What other relays on the same database have done."""
+        self._factory.exchange.postmaster.hear(news)
 
     def expire(self) -> Deferred[int]:
         """Delete mail whose life is over; how many envelopes are gone."""

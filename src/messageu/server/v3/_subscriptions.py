@@ -49,6 +49,7 @@ class Wanted:
 class Subscription:
     """The window through which one connection gets one mailbox.
 
+    :param term: by which the store knows it.
     :param messages: that may be on the way without an acknowledgement.
     :param size: that they may have together, in bytes of what is sealed.
     :param page: bytes that are read at once.
@@ -68,12 +69,20 @@ class Subscription:
         "account",
         "ended",
         "subscriber",
+        "term",
     )
 
     def __init__(
-        self, account: ClientId, subscriber: Subscriber, messages: int, size: int, page: int
+        self,
+        account: ClientId,
+        term: int,
+        subscriber: Subscriber,
+        messages: int,
+        size: int,
+        page: int,
     ) -> None:
         self.account = account
+        self.term = term
         self.subscriber = subscriber
         self.ended = False
         self._messages = messages
@@ -120,11 +129,22 @@ class Subscription:
         self._reading = False
 
     def stored(self, delivery: Delivery) -> None:
-        """New mail is on the disk."""
+        """New mail is on the disk. Unless it is the very next, what is before it is read first:
+        another relay may have stored it."""
         if self.ended or delivery.sequence <= self._place:
             return
-        if self._reading or self._behind or not self.subscriber.ready or not self._push(delivery):
-            self._arrived = self._behind = True
+        if (
+            delivery.sequence != self._place + 1
+            or self._reading
+            or self._behind
+            or not self.subscriber.ready
+            or not self._push(delivery)
+        ):
+            self.arrived()
+
+    def arrived(self) -> None:
+        """There may be new mail on the disk."""
+        self._arrived = self._behind = True
 
     def acknowledge(self, sequences: Sequence[int]) -> None:
         """These are no longer on the way."""
@@ -173,6 +193,12 @@ class Subscriptions:
         subscription.ended = True
         if self._current.get(subscription.account) is subscription:
             del self._current[subscription.account]
+
+    def displace(self, subscription: Subscription) -> None:
+        """Another one has its mailbox now, at another relay; its connection is told."""
+        if not subscription.ended:
+            self.end(subscription)
+            subscription.subscriber.displace()
 
     def of(self, account: ClientId) -> Subscription | None:
         """The subscription of a mailbox, if there is one."""

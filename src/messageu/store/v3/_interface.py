@@ -115,15 +115,23 @@ class IAccountStore(Interface):
         also when it is acknowledged by now. Refused: NOT_FOUND, CONFLICT, MAILBOX_FULL.
         """
 
-    def waiting(
-        account: ClientId, after: int, max_messages: int, max_bytes: int
-    ) -> Deferred[Sequence[Delivery]]:
-        """The oldest mail behind a place, in order: so many envelopes, and so many bytes of what
-        is sealed, but at least one if any waits."""
+    def subscribe(account: ClientId) -> Deferred[int | Reason]:
+        """Give an account's mailbox to a new subscription: its term, which is higher than all before.
+        Refused: NOT_REGISTERED. (A Reason is an int, too: ask for it first.)"""
 
-    def acknowledge(account: ClientId, sequences: Sequence[int]) -> Deferred[None]:
+    def waiting(
+        account: ClientId, after: int, max_messages: int, max_bytes: int, term: int | None = None
+    ) -> Deferred[Sequence[Delivery] | Reason]:
+        """The oldest mail behind a place, in order: so many envelopes, and so many bytes of what
+        is sealed, but at least one if any waits. Refused: NOT_SUBSCRIBED, when a term is named
+        and another subscription has the mailbox by now."""
+
+    def acknowledge(
+        account: ClientId, sequences: Sequence[int], term: int | None = None
+    ) -> Deferred[Reason | None]:
         """Delete mail. What is not there, or not in this mailbox, changes nothing. Of much, some
-        is deleted after what was asked for meanwhile; if this fails, some may be gone."""
+        is deleted after what was asked for meanwhile; if this fails, some may be gone. Refused as
+        above."""
 
     def delete_account(account: ClientId) -> Deferred[None]:
         """Forget an account, its prekeys and its mail, but not its name. Nothing to forget: nothing

@@ -52,6 +52,7 @@ class _Account:
     mail: dict[int, SealedEnvelope] = field(factory=dict)
     content: int = 0
     tombstones: dict[EnvelopeId, _Tombstone] = field(factory=dict)
+    term: int = 0
 
 
 @frozen
@@ -59,6 +60,10 @@ class _Tombstone:
     sequence: int
     digest: bytes
     hour: int
+
+
+def _has_mailbox(owner: _Account | None, term: int | None) -> bool:
+    return term is None or (owner is not None and owner.term == term)
 
 
 def _operation(
@@ -173,10 +178,25 @@ class MemoryAccountStore:
         return [self._put(envelope) for envelope in envelopes]
 
     @_operation
-    def waiting(
-        self, account: ClientId, after: int, max_messages: int, max_bytes: int
-    ) -> Sequence[Delivery]:
+    def subscribe(self, account: ClientId) -> int | Reason:
         owner = self._accounts.get(account)
+        if owner is None:
+            return Reason.NOT_REGISTERED
+        owner.term += 1
+        return owner.term
+
+    @_operation
+    def waiting(
+        self,
+        account: ClientId,
+        after: int,
+        max_messages: int,
+        max_bytes: int,
+        term: int | None = None,
+    ) -> Sequence[Delivery] | Reason:
+        owner = self._accounts.get(account)
+        if not _has_mailbox(owner, term):
+            return Reason.NOT_SUBSCRIBED
         found: list[Delivery] = []
         room = max_bytes
         for sequence, envelope in owner.mail.items() if owner is not None else ():
@@ -191,11 +211,16 @@ class MemoryAccountStore:
         return found
 
     @_operation
-    def acknowledge(self, account: ClientId, sequences: Sequence[int]) -> None:
+    def acknowledge(
+        self, account: ClientId, sequences: Sequence[int], term: int | None = None
+    ) -> Reason | None:
         owner = self._accounts.get(account)
+        if not _has_mailbox(owner, term):
+            return Reason.NOT_SUBSCRIBED
         if owner is not None:
             for sequence in sequences:
                 self._delete(owner, sequence)
+        return None
 
     @_operation
     def delete_account(self, account: ClientId) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from hashlib import sha256
-from typing import ClassVar, Final, cast
+from typing import ClassVar, Final, TypeAlias, cast
 
 from attrs import define, frozen
 
@@ -23,8 +23,7 @@ from messageu.model.v3 import (
 )
 
 from .._interface import Quota, StoreError
-from .._operations import StoreOperation, StoreWork
-from . import _statements as statements
+from .._work import Needs, Operation
 from ._interface import Admission, Claimed, PutOutcome, Stored
 from ._rules import (
     judge_bundle,
@@ -33,7 +32,7 @@ from ._rules import (
     lowest_left,
     new_one_time_keys,
 )
-from ._statements import MailRow, TombstoneRow
+from ._work import AccountWork, MailRow, Place, TombstoneRow
 
 TOMBSTONES_STEP: Final = 4_096
 """Envelopes that one transaction looks at for what is too old, or of nobody any more."""
@@ -42,36 +41,44 @@ _SEQUENCE_LIMIT: Final = 2**63
 """Above all sequences that there will ever be."""
 
 
+AccountOperation: TypeAlias = Operation[AccountWork]
+
+
 def _u64(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
 @frozen
-class Admit(StoreOperation):
+class Admit(AccountOperation):
     """Keep the generation of somebody who connects, if he has an account."""
 
     name: ClassVar[str] = "admission"
     writes: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
 
     identity: Identity
     generation: int
 
-    def run(self, work: StoreWork) -> Admission | Reason:
-        row = statements.find_account(work.cursor, self.identity.account_id.raw)
+    @property
+    def needs(self) -> Needs:
+        return Needs(accounts=(self.identity.account_id.raw,))
+
+    def run(self, work: AccountWork) -> Admission | Reason:
+        row = work.accounts.find_account(work.cursor, self.identity.account_id.raw)
         if row is None or IdentityKeys(row[1], row[2]).identity != self.identity:
             return Admission(registered=False, one_time_keys=0)
         account, *_, kept = row
         refusal = judge_generation(int.from_bytes(kept, "big"), self.generation)
         if refusal is not None:
             return refusal
-        statements.set_generation(work.cursor, account, _u64(self.generation))
+        work.accounts.set_generation(work.cursor, account, _u64(self.generation))
         return Admission(
-            registered=True, one_time_keys=statements.count_one_time_keys(work.cursor, account)
+            registered=True, one_time_keys=work.accounts.count_one_time_keys(work.cursor, account)
         )
 
 
 @frozen
-class RegisterAccount(StoreOperation):
+class RegisterAccount(AccountOperation):
     """Make an account."""
 
     name: ClassVar[str] = "registration of an account"
@@ -82,45 +89,49 @@ class RegisterAccount(StoreOperation):
     handle: Handle
     token_digest: bytes | None
 
-    def run(self, work: StoreWork) -> Reason | None:
-        cursor, handle = work.cursor, self.handle
+    @property
+    def needs(self) -> Needs:
+        return Needs(registry=True, accounts=(self.keys.identity.account_id.raw,))
+
+    def run(self, work: AccountWork) -> Reason | None:
+        cursor, sql, handle = work.cursor, work.accounts, self.handle
         account_id = self.keys.identity.account_id.raw
         generation = _u64(self.generation)
-        row = statements.find_account(cursor, account_id)
+        row = sql.find_account(cursor, account_id)
         if row is not None:
             account, ed25519, curve25519, name, kept = row
             there = IdentityKeys(ed25519, curve25519), name
             refusal = judge_registration(there, self.keys, handle.text)
             if refusal is None and generation > kept:
-                statements.set_generation(cursor, account, generation)
+                sql.set_generation(cursor, account, generation)
             return refusal
-        if self.token_digest is not None and not statements.has_token(cursor, self.token_digest):
+        if self.token_digest is not None and not sql.has_token(cursor, self.token_digest):
             return Reason.TOKEN_INVALID
-        if statements.is_skeleton_taken(cursor, handle.skeleton):
+        if sql.is_skeleton_taken(cursor, handle.skeleton):
             return Reason.NAME_TAKEN
         if self.token_digest is not None:
-            statements.delete_token(cursor, self.token_digest)
+            sql.delete_token(cursor, self.token_digest)
         keys = self.keys.ed25519, self.keys.curve25519
-        account = statements.add_account(cursor, account_id, keys, handle.text, generation)
-        statements.add_name(cursor, handle.text, handle.skeleton, account)
+        account = sql.add_account(cursor, account_id, keys, handle.text, generation)
+        sql.add_name(cursor, handle.text, handle.skeleton, account)
         return None
 
 
 @frozen
-class Resolve(StoreOperation):
+class Resolve(AccountOperation):
     """Find whose a name is."""
 
     name: ClassVar[str] = "resolving of a name"
 
     handle: Handle
 
-    def run(self, work: StoreWork) -> IdentityKeys | Reason:
-        keys = statements.find_keys_of_name(work.cursor, self.handle.text)
+    def run(self, work: AccountWork) -> IdentityKeys | Reason:
+        keys = work.accounts.find_keys_of_name(work.cursor, self.handle.text)
         return Reason.NOT_FOUND if keys is None else IdentityKeys(*keys)
 
 
 @frozen
-class Publish(StoreOperation):
+class Publish(AccountOperation):
     """Keep prekeys."""
 
     name: ClassVar[str] = "publication"
@@ -130,8 +141,12 @@ class Publish(StoreOperation):
     bundle: Bundle
     one_time_keys: Sequence[OneTimeKey]
 
-    def run(self, work: StoreWork) -> int | Reason:
-        row = statements.find_published(work.cursor, self.account.raw)
+    @property
+    def needs(self) -> Needs:
+        return Needs(accounts=(self.account.raw,))
+
+    def run(self, work: AccountWork) -> int | Reason:
+        row = work.accounts.find_published(work.cursor, self.account.raw)
         if row is None:
             return Reason.NOT_REGISTERED
         account, raw, highest = row
@@ -140,24 +155,24 @@ class Publish(StoreOperation):
         if refusal is not None:
             return refusal
         lowest = lowest_left(kept, self.bundle)
-        left = statements.count_one_time_keys(work.cursor, account, _u64(lowest))
+        left = work.accounts.count_one_time_keys(work.cursor, account, _u64(lowest))
         fresh = new_one_time_keys(
             self.one_time_keys, None if highest is None else int.from_bytes(highest, "big"), left
         )
         if isinstance(fresh, Reason):
             return fresh
         if lowest:
-            statements.drop_one_time_keys(work.cursor, account, _u64(lowest))
+            work.accounts.drop_one_time_keys(work.cursor, account, _u64(lowest))
         if self.bundle != kept:
-            statements.set_bundle(work.cursor, account, self.bundle.encode())
+            work.accounts.set_bundle(work.cursor, account, self.bundle.encode())
         if fresh:
             rows = [(_u64(key.key_id), key.key, key.signature) for key in fresh]
-            statements.add_one_time_keys(work.cursor, account, rows)
+            work.accounts.add_one_time_keys(work.cursor, account, rows)
         return left + len(fresh)
 
 
 @frozen
-class Claim(StoreOperation):
+class Claim(AccountOperation):
     """Give an account's prekeys, of which a one-time key is used up."""
 
     name: ClassVar[str] = "claim"
@@ -165,17 +180,21 @@ class Claim(StoreOperation):
 
     account: ClientId
 
-    def run(self, work: StoreWork) -> Claimed | Reason:
-        row = statements.find_account(work.cursor, self.account.raw)
-        published = statements.find_published(work.cursor, self.account.raw)
+    @property
+    def needs(self) -> Needs:
+        return Needs(accounts=(self.account.raw,))
+
+    def run(self, work: AccountWork) -> Claimed | Reason:
+        row = work.accounts.find_account(work.cursor, self.account.raw)
+        published = work.accounts.find_published(work.cursor, self.account.raw)
         if row is None or published is None or published[1] is None:
             return Reason.NOT_FOUND
         account, ed25519, curve25519, *_ = row
-        taken = statements.take_one_time_key(work.cursor, account)
+        taken = work.accounts.take_one_time_key(work.cursor, account)
         key = None
         if taken is not None:
             key = OneTimeKey(int.from_bytes(taken[0], "big"), taken[1], taken[2])
-        left = statements.count_one_time_keys(work.cursor, account)
+        left = work.accounts.count_one_time_keys(work.cursor, account)
         return Claimed(IdentityKeys(ed25519, curve25519), Bundle.decode(published[1]), key, left)
 
 
@@ -190,7 +209,7 @@ class _Mailbox:
 
 
 @frozen
-class PutMail(StoreOperation):
+class PutMail(AccountOperation):
     """Put envelopes into their mailboxes."""
 
     name: ClassVar[str] = "put of mail"
@@ -199,6 +218,10 @@ class PutMail(StoreOperation):
     envelopes: Sequence[SealedEnvelope]
     hour: int
     quota: Quota
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(accounts=[envelope.recipient.raw for envelope in self.envelopes])
 
     @property
     def count(self) -> int:
@@ -218,7 +241,9 @@ class PutMail(StoreOperation):
         ]
 
     @classmethod
-    def run_group(cls, work: StoreWork, group: Sequence[PutMail]) -> Sequence[Sequence[PutOutcome]]:
+    def run_group(
+        cls, work: AccountWork, group: Sequence[PutMail]
+    ) -> Sequence[Sequence[PutOutcome]]:
         placing = _Placing.of(work, [envelope for put in group for envelope in put.envelopes])
         results = [[placing.place(each, put) for each in put.envelopes] for put in group]
         placing.write(work)
@@ -232,31 +257,30 @@ class _Placing:
     :ivar known: digests and sequences of what was sent before, by account and envelope id.
     """
 
-    mailboxes: dict[bytes, _Mailbox | None]
+    mailboxes: Mapping[bytes, _Mailbox]
     known: dict[tuple[int, bytes], tuple[bytes, int]]
     next_place: int
     mail: list[MailRow]
     tombstones: list[TombstoneRow]
 
     @classmethod
-    def of(cls, work: StoreWork, envelopes: Sequence[SealedEnvelope]) -> _Placing:
+    def of(cls, work: AccountWork, envelopes: Sequence[SealedEnvelope]) -> _Placing:
         """What has to be known of these, before the first of them is placed."""
-        mailboxes: dict[bytes, _Mailbox | None] = {}
-        named = []
-        for envelope in envelopes:
-            raw = envelope.recipient.raw
-            if raw not in mailboxes:
-                row = statements.find_mailbox(work.cursor, raw)
-                mailboxes[raw] = None if row is None else _Mailbox(*row)
-            mailbox = mailboxes[raw]
-            if mailbox is not None:
-                named.append((mailbox.account, envelope.envelope_id.raw))
-        known = statements.find_tombstones(work.cursor, named)
-        return cls(mailboxes, dict(known), statements.last_place(work.cursor) + 1, [], [])
+        sql, cursor = work.accounts, work.cursor
+        recipients = list({envelope.recipient.raw: None for envelope in envelopes})
+        rows = sql.find_mailboxes(cursor, recipients)
+        mailboxes = {raw: _Mailbox(*row) for raw, row in rows.items()}
+        named = [
+            (mailboxes[envelope.recipient.raw].account, envelope.envelope_id.raw)
+            for envelope in envelopes
+            if envelope.recipient.raw in mailboxes
+        ]
+        known = sql.find_tombstones(cursor, named)
+        return cls(mailboxes, dict(known), sql.last_place(cursor) + 1, [], [])
 
     def place(self, envelope: SealedEnvelope, put: PutMail) -> PutOutcome:
         """Make rows of an envelope, unless it is refused; what becomes of it."""
-        mailbox = self.mailboxes[envelope.recipient.raw]
+        mailbox = self.mailboxes.get(envelope.recipient.raw)
         if mailbox is None:
             return Reason.NOT_FOUND
         sealed, envelope_id = envelope.sealed, envelope.envelope_id.raw
@@ -277,23 +301,55 @@ class _Placing:
         self.tombstones.append((place, account, sequence, envelope_id, digest, put.hour))
         return Stored(sequence)
 
-    def write(self, work: StoreWork) -> None:
+    def write(self, work: AccountWork) -> None:
         """Insert the rows, and keep what the mailboxes hold."""
         if self.mail:
-            statements.add_mail(work.cursor, self.mail, self.tombstones)
+            work.accounts.add_mail(work.cursor, self.mail, self.tombstones)
             changed = {row[1] for row in self.mail}
-            statements.set_mailboxes(
+            work.accounts.set_mailboxes(
                 work.cursor,
                 [
                     (each.last_sequence, each.messages, each.content, each.account)
                     for each in self.mailboxes.values()
-                    if each is not None and each.account in changed
+                    if each.account in changed
                 ],
             )
 
 
 @frozen
-class ReadWaiting(StoreOperation):
+class Subscribe(AccountOperation):
+    """Give a mailbox to a subscription: its term."""
+
+    name: ClassVar[str] = "subscription"
+    writes: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
+
+    account: ClientId
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(accounts=(self.account.raw,))
+
+    def run(self, work: AccountWork) -> int | Reason:
+        row = work.accounts.find_term(work.cursor, self.account.raw)
+        if row is None:
+            return Reason.NOT_REGISTERED
+        account, term = row
+        work.accounts.set_term(work.cursor, account, term + 1)
+        return term + 1
+
+
+def _find_mailbox(work: AccountWork, account: ClientId, term: int | None) -> int | Reason | None:
+    """The integer key of a mailbox, None when there is none, or why this term may not use it."""
+    row = work.accounts.find_term(work.cursor, account.raw)
+    if row is None:
+        return None if term is None else Reason.NOT_SUBSCRIBED
+    key, current = row
+    return key if term in (None, current) else Reason.NOT_SUBSCRIBED
+
+
+@frozen
+class ReadWaiting(AccountOperation):
     """Read some of what waits in a mailbox."""
 
     name: ClassVar[str] = "reading of mail"
@@ -302,18 +358,23 @@ class ReadWaiting(StoreOperation):
     after: int
     max_messages: int
     max_bytes: int
+    term: int | None
 
     @property
     def size(self) -> int:
         return self.max_bytes
 
-    def run(self, work: StoreWork) -> Sequence[Delivery]:
-        account = statements.find_key(work.cursor, self.account.raw)
+    def run(self, work: AccountWork) -> Sequence[Delivery] | Reason:
+        account = _find_mailbox(work, self.account, self.term)
         if account is None:
             return ()
+        if isinstance(account, Reason):
+            return account
         sequences: list[int] = []
         room = self.max_bytes
-        heads = statements.list_waiting(work.cursor, account, self.after, max(1, self.max_messages))
+        heads = work.accounts.list_waiting(
+            work.cursor, account, self.after, max(1, self.max_messages)
+        )
         with closing(heads):
             for sequence, size in heads:
                 room -= size
@@ -322,7 +383,7 @@ class ReadWaiting(StoreOperation):
                 sequences.append(sequence)
         if not sequences:
             return ()
-        rows = statements.read_mail(work.cursor, account, sequences[0], sequences[-1])
+        rows = work.accounts.read_mail(work.cursor, account, sequences[0], sequences[-1])
         return [
             Delivery(sequence, EnvelopeId(envelope_id), hpke_key_id, sealed)
             for sequence, envelope_id, hpke_key_id, sealed in rows
@@ -330,25 +391,33 @@ class ReadWaiting(StoreOperation):
 
 
 @frozen
-class Acknowledge(StoreOperation):
+class Acknowledge(AccountOperation):
     """Delete mail, as much as one transaction may: the sequences that are left."""
 
     name: ClassVar[str] = "acknowledgement"
     writes: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
 
     account: ClientId
     sequences: Sequence[int]
+    term: int | None
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(accounts=(self.account.raw,))
 
     @property
     def count(self) -> int:
         return max(1, len(self.sequences))
 
-    def run(self, work: StoreWork) -> Sequence[int]:
-        account = statements.find_key(work.cursor, self.account.raw)
+    def run(self, work: AccountWork) -> Sequence[int] | Reason:
+        account = _find_mailbox(work, self.account, self.term)
+        if isinstance(account, Reason):
+            return account
         asked = [sequence for sequence in self.sequences if sequence < _SEQUENCE_LIMIT]
         if account is None or not asked:
             return ()
-        rows = statements.list_mail(work.cursor, account, asked)
+        rows = work.accounts.list_mail(work.cursor, account, asked)
         taken = work.take_deletable(size for _, _, size in rows)
         gone = [(place, account, size) for place, _, size in rows[:taken]]
         _delete_mail(work, gone)
@@ -356,7 +425,7 @@ class Acknowledge(StoreOperation):
 
 
 @frozen
-class DeleteAccount(StoreOperation):
+class DeleteAccount(AccountOperation):
     """Forget an account, and as much of its mail as one transaction may: whether more is left."""
 
     name: ClassVar[str] = "deletion of an account"
@@ -364,24 +433,29 @@ class DeleteAccount(StoreOperation):
 
     account: ClientId
 
-    def run(self, work: StoreWork) -> bool:
-        row = statements.find_account(work.cursor, self.account.raw)
+    @property
+    def needs(self) -> Needs:
+        return Needs(registry=True, accounts=(self.account.raw,))
+
+    def run(self, work: AccountWork) -> bool:
+        row = work.accounts.find_account(work.cursor, self.account.raw)
         if row is None:
             return False
         account, *_, name, _ = row
-        statements.delete_account(work.cursor, account, name)
+        work.accounts.delete_account(work.cursor, account, name)
         return _clear(work, account)
 
 
 @frozen
-class ClearRubbish(StoreOperation):
+class ClearRubbish(AccountOperation):
     """Delete some of what accounts have left that are gone: whether there may be more."""
 
     name: ClassVar[str] = "clearing of accounts"
     writes: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
 
-    def run(self, work: StoreWork) -> bool:
-        account = statements.find_rubbish(work.cursor)
+    def run(self, work: AccountWork) -> bool:
+        account = work.accounts.find_rubbish(work.cursor)
         if account is None:
             return False
         _clear(work, account)
@@ -389,36 +463,38 @@ class ClearRubbish(StoreOperation):
 
 
 @frozen
-class ExpireMail(StoreOperation):
+class ExpireMail(AccountOperation):
     """Delete some of what arrived before an hour: how many envelopes, and whether there is more."""
 
     name: ClassVar[str] = "expiry of mail"
     writes: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
 
     hour: int
 
-    def run(self, work: StoreWork) -> tuple[int, bool]:
-        rows = statements.list_older(work.cursor, self.hour, TOMBSTONES_STEP)
+    def run(self, work: AccountWork) -> tuple[int, bool]:
+        rows = work.accounts.list_older(work.cursor, self.hour, TOMBSTONES_STEP)
         taken = _delete_with_memory(work, rows)
         count = sum(size is not None for _, _, size in rows[:taken])
         return count, taken < len(rows) or len(rows) == TOMBSTONES_STEP
 
 
 @frozen
-class Invite(StoreOperation):
+class Invite(AccountOperation):
     """Keep a token."""
 
     name: ClassVar[str] = "invitation"
     writes: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
 
     digest: bytes
 
-    def run(self, work: StoreWork) -> None:
-        statements.add_token(work.cursor, self.digest)
+    def run(self, work: AccountWork) -> None:
+        work.accounts.add_token(work.cursor, self.digest)
 
 
 @frozen
-class ReleaseName(StoreOperation):
+class ReleaseName(AccountOperation):
     """Let a name that nobody has any more be given out again."""
 
     name: ClassVar[str] = "release of a name"
@@ -426,30 +502,30 @@ class ReleaseName(StoreOperation):
 
     handle: Handle
 
-    def run(self, work: StoreWork) -> bool:
-        return statements.release_name(work.cursor, self.handle.text)
+    def run(self, work: AccountWork) -> bool:
+        return work.accounts.release_name(work.cursor, self.handle.text)
 
 
-def _clear(work: StoreWork, account: int) -> bool:
+def _clear(work: AccountWork, account: int) -> bool:
     """Delete some of what is left of an account that is gone: whether more is left."""
-    rows = statements.list_rubbish(work.cursor, account, TOMBSTONES_STEP)
+    rows = work.accounts.list_rubbish(work.cursor, account, TOMBSTONES_STEP)
     taken = _delete_with_memory(work, rows)
     if taken < len(rows) or len(rows) == TOMBSTONES_STEP:
         return True
-    statements.delete_rubbish(work.cursor, account)
+    work.accounts.delete_rubbish(work.cursor, account)
     return False
 
 
-def _delete_with_memory(work: StoreWork, rows: Sequence[tuple[int, int, int | None]]) -> int:
+def _delete_with_memory(work: AccountWork, rows: Sequence[tuple[Place, int, int | None]]) -> int:
     """Delete mail and the memory of it, as much as may be; how many of these that was."""
     taken = work.take_deletable(size or 0 for _, _, size in rows)
     gone = [(place, account, size) for place, account, size in rows[:taken] if size is not None]
     _delete_mail(work, gone)
-    statements.delete_tombstones(work.cursor, [place for place, _, _ in rows[:taken]])
+    work.accounts.delete_tombstones(work.cursor, [place for place, _, _ in rows[:taken]])
     return taken
 
 
-def _delete_mail(work: StoreWork, mail: Iterable[tuple[int, int, int]]) -> None:
+def _delete_mail(work: AccountWork, mail: Iterable[tuple[Place, int, int]]) -> None:
     """Delete mail of these places, accounts and sizes, which makes room in their mailboxes."""
     places = []
     usage: dict[int, tuple[int, int]] = {}
@@ -457,7 +533,7 @@ def _delete_mail(work: StoreWork, mail: Iterable[tuple[int, int, int]]) -> None:
         messages, content = usage.get(account, (0, 0))
         usage[account] = messages + 1, content + size
         places.append(place)
-    statements.delete_mail(work.cursor, places)
-    statements.take_from_mailboxes(
+    work.accounts.delete_mail(work.cursor, places)
+    work.accounts.take_from_mailboxes(
         work.cursor, [(*taken, account) for account, taken in usage.items()]
     )

@@ -21,9 +21,9 @@ from messageu.model.v3 import (
 )
 
 from .._interface import Quota, StoreError, StoreUnavailable
-from .._operations import StoreOperation
 from ._interface import Admission, Claimed, IAccountStore, PutOutcome
 from ._operations import (
+    AccountOperation,
     Acknowledge,
     Admit,
     Claim,
@@ -37,10 +37,11 @@ from ._operations import (
     RegisterAccount,
     ReleaseName,
     Resolve,
+    Subscribe,
 )
 from ._rules import hour_of, token_digest
 
-Submit: TypeAlias = Callable[[StoreOperation], "Deferred[Any]"]
+Submit: TypeAlias = Callable[[AccountOperation], "Deferred[Any]"]
 
 
 @implementer(IAccountStore)
@@ -57,7 +58,7 @@ class SqlAccountStore:
         self,
         *,
         submit: Submit,
-        keep_house: Callable[[StoreOperation], Awaitable[Any]],
+        keep_house: Callable[[AccountOperation], Awaitable[Any]],
         now: Callable[[], float],
         quota: Quota,
     ) -> None:
@@ -90,14 +91,24 @@ class SqlAccountStore:
     def put(self, envelopes: Sequence[SealedEnvelope]) -> Deferred[Sequence[PutOutcome]]:
         return self._submit(PutMail(envelopes, hour_of(self._now()), self._quota))
 
-    def waiting(
-        self, account: ClientId, after: int, max_messages: int, max_bytes: int
-    ) -> Deferred[Sequence[Delivery]]:
-        return self._submit(ReadWaiting(account, after, max_messages, max_bytes))
+    def subscribe(self, account: ClientId) -> Deferred[int | Reason]:
+        return self._submit(Subscribe(account))
 
-    def acknowledge(self, account: ClientId, sequences: Sequence[int]) -> Deferred[None]:
+    def waiting(
+        self,
+        account: ClientId,
+        after: int,
+        max_messages: int,
+        max_bytes: int,
+        term: int | None = None,
+    ) -> Deferred[Sequence[Delivery] | Reason]:
+        return self._submit(ReadWaiting(account, after, max_messages, max_bytes, term))
+
+    def acknowledge(
+        self, account: ClientId, sequences: Sequence[int], term: int | None = None
+    ) -> Deferred[Reason | None]:
         # Its first step is in line before anything that is asked for later.
-        return Deferred.fromCoroutine(self._acknowledge(account, sequences))
+        return Deferred.fromCoroutine(self._acknowledge(account, sequences, term))
 
     def delete_account(self, account: ClientId) -> Deferred[None]:
         deleted: Deferred[bool] = self._submit(DeleteAccount(account))
@@ -112,10 +123,16 @@ class SqlAccountStore:
     def release_name(self, name: Handle) -> Deferred[bool]:
         return self._submit(ReleaseName(name))
 
-    async def _acknowledge(self, account: ClientId, sequences: Sequence[int]) -> None:
-        left = await self._submit(Acknowledge(account, sequences))
-        while left:
-            left = await self._submit(Acknowledge(account, left))
+    async def _acknowledge(
+        self, account: ClientId, sequences: Sequence[int], term: int | None
+    ) -> Reason | None:
+        left = sequences
+        while True:
+            left = await self._submit(Acknowledge(account, left, term))
+            if isinstance(left, Reason):
+                return left
+            if not left:
+                return None
 
     async def _expire(self, hour: int) -> int:
         total, more = 0, True

@@ -6,25 +6,18 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sqlite3 import Cursor
+
+    from ._work import AccountRow, MailboxRow, MailRow, TombstoneRow
 
 ROWS_A_STATEMENT: Final = (256, 64, 16, 4, 1)
 """Envelopes that one statement takes; what is left of them goes to the next smaller one. Few sizes,
 so that all of them stay compiled."""
 
 _LAST_DELETED_SEQUENCE: Final = "last_deleted_sequence"
-
-AccountRow: TypeAlias = tuple[int, bytes, bytes, str, bytes]
-"""An account: its integer key, its two public keys, its name, its generation."""
-
-MailRow: TypeAlias = tuple[int, int, int, bytes, int, bytes]
-"""Mail to come: place, account, sequence, envelope id, HPKE key id, what is sealed."""
-
-TombstoneRow: TypeAlias = tuple[int, int, int, bytes, bytes, int]
-"""The memory of it: place, account, sequence, envelope id, digest, hour of arrival."""
 
 
 @contextmanager
@@ -50,12 +43,6 @@ def find_account(cursor: Cursor, account_id: bytes) -> AccountRow | None:
         (account_id,),
     ).fetchone()
     return row
-
-
-def find_key(cursor: Cursor, account_id: bytes) -> int | None:
-    """An account's integer key."""
-    row = cursor.execute("SELECT key FROM account WHERE id = ?", (account_id,)).fetchone()
-    return None if row is None else int(row[0])
 
 
 def set_generation(cursor: Cursor, account: int, generation: bytes) -> None:
@@ -212,15 +199,32 @@ def take_one_time_key(cursor: Cursor, account: int) -> tuple[bytes, bytes, bytes
 # Mail
 
 
-def find_mailbox(cursor: Cursor, account_id: bytes) -> tuple[int, int, int, int] | None:
-    """Whose mailbox it is, by integer key, the last sequence in it, and how many messages and bytes
-    it holds."""
-    row: tuple[int, int, int, int] | None = cursor.execute(
-        "SELECT account, last_sequence, messages, content"
-        " FROM account JOIN account_mailbox ON account = key WHERE id = ?",
+def find_term(cursor: Cursor, account_id: bytes) -> tuple[int, int] | None:
+    """An account's integer key, and the term of the subscription that has its mailbox."""
+    row: tuple[int, int] | None = cursor.execute(
+        "SELECT account, term FROM account JOIN account_mailbox ON account = key WHERE id = ?",
         (account_id,),
     ).fetchone()
     return row
+
+
+def set_term(cursor: Cursor, account: int, term: int) -> None:
+    """Give a mailbox to the subscription of a term."""
+    cursor.execute("UPDATE account_mailbox SET term = ? WHERE account = ?", (term, account))
+
+
+def find_mailboxes(cursor: Cursor, account_ids: Sequence[bytes]) -> Mapping[bytes, MailboxRow]:
+    """The mailboxes of those of these accounts that there are, by their ids."""
+    found = {}
+    for account_id in account_ids:
+        row: MailboxRow | None = cursor.execute(
+            "SELECT account, last_sequence, messages, content"
+            " FROM account JOIN account_mailbox ON account = key WHERE id = ?",
+            (account_id,),
+        ).fetchone()
+        if row is not None:
+            found[account_id] = row
+    return found
 
 
 def set_mailboxes(cursor: Cursor, rows: Iterable[tuple[int, int, int, int]]) -> None:
