@@ -60,13 +60,14 @@ class Outage(Exception):
     """Nothing was done, and no single operation is to blame. The text says what kind of error it was.
 
     :ivar error: what the engine has raised. Its text may quote what was to be stored.
-    :ivar committing: whether everything was all right until it should have reached the disk.
+    :ivar outcome: what it would have come to, if everything was all right until it should have
+        reached the disk.
     """
 
-    def __init__(self, text: str, error: Exception, *, committing: bool = False) -> None:
+    def __init__(self, text: str, error: Exception, outcome: Outcome | None = None) -> None:
         super().__init__(text)
         self.error = error
-        self.committing = committing
+        self.outcome = outcome
 
 
 def nothing_done(batch: Sequence[object], text: str) -> Outcome:
@@ -133,7 +134,7 @@ class BatchRunner(Generic[W]):
         try:
             self._begin(cursor, batch)
             outcome = run(cursor, batch, works)
-            self._commit(cursor)
+            self._commit(cursor, outcome)
         except BaseException:
             for work in reversed(works):
                 work.rolled_back()
@@ -144,9 +145,13 @@ class BatchRunner(Generic[W]):
     def _begin(self, cursor: Cursor, batch: Sequence[Operation[W]]) -> None:
         self._engine.begin(cursor, any(operation.writes for operation in batch))
 
+    def _start(self, cursor: Cursor, _: Sequence[Operation[W]]) -> W:
+        """What a batch works on, when all may still go well."""
+        return self._new_work(cursor)
+
     def _run_groups(self, cursor: Cursor, batch: Sequence[Operation[W]], works: list[W]) -> Outcome:
         """The common way: equal neighbours run together."""
-        works.append(self._new_work(cursor))
+        works.append(self._start(cursor, batch))
         results: list[object] = []
         for _, members in groupby(batch, type):
             group = tuple(members)
@@ -181,11 +186,11 @@ class BatchRunner(Generic[W]):
         self._engine.release_savepoint(cursor)
         return result
 
-    def _commit(self, cursor: Cursor) -> None:
+    def _commit(self, cursor: Cursor, outcome: Outcome) -> None:
         try:
             self._engine.commit(cursor)
         except Exception as error:  # noqa: BLE001
-            raise Outage(self._engine.describe(error), error, committing=True) from None
+            raise Outage(self._engine.describe(error), error, outcome) from None
 
     def _is_outage(self, error: Exception) -> bool:
         return isinstance(error, Outage) or self._engine.is_outage(error)

@@ -273,7 +273,7 @@ def create_accounts(cursor: Cursor) -> None:
 def create_terms(cursor: Cursor) -> None:
     """Make version 3 of version 2: which subscription of an account has its mailbox, counted."""
     cursor.execute("ALTER TABLE account_mailbox ADD COLUMN term INTEGER NOT NULL DEFAULT 0")
-    _set_meta(cursor, schema_version=3, compat_version=COMPAT_VERSION)
+    _set_meta(cursor, schema_version=3, compat_version=COMPAT_VERSION, last_deleted_term=0)
 
 
 def create_views(cursor: Cursor) -> None:

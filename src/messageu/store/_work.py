@@ -66,6 +66,11 @@ class Operation(Generic[_W_contra]):
         return NOTHING
 
     @property
+    def subject(self) -> bytes:
+        """Whose mailbox it is about: what is about the same one is done in order."""
+        return b""
+
+    @property
     def count(self) -> int:
         """How many things it does: at least one."""
         return 1

@@ -560,6 +560,9 @@ class AccountStoreContract(AccountStoreCase):
             self.assertIs(self.subscribe(number), Reason.NOT_REGISTERED)
             self.assertIs(self.waiting(number, term=term), Reason.NOT_SUBSCRIBED)
             self.assertIs(self.acknowledge(number, 1, term=term), Reason.NOT_SUBSCRIBED)
+        self.register(1, "alice2")
+        self.assertIs(self.waiting(1, term=term), Reason.NOT_SUBSCRIBED)
+        self.assertGreater(self.subscribe(1), term)
 
     def test_places_come_once(self):
         """A place is not given again, whatever is gone, also not after a new beginning."""

@@ -104,6 +104,7 @@ class MemoryAccountStore:
         self._names: dict[Handle, ClientId | None] = {}
         self._tokens: set[bytes] = set()
         self._floor = 0
+        self._term_floor = 0
 
     @_operation
     def admit(self, identity: Identity, generation: int) -> Admission | Reason:
@@ -135,7 +136,9 @@ class MemoryAccountStore:
         if digest is not None:
             self._tokens.remove(digest)
         self._names[name] = account_id
-        self._accounts[account_id] = _Account(keys, name, generation, self._floor)
+        self._accounts[account_id] = _Account(
+            keys, name, generation, self._floor, term=self._term_floor
+        )
         return None
 
     @_operation
@@ -228,6 +231,7 @@ class MemoryAccountStore:
         if owner is not None:
             self._names[owner.name] = None
             self._floor = max(self._floor, owner.last_sequence)
+            self._term_floor = max(self._term_floor, owner.term + 1)
 
     @_operation
     def expire(self, before: float) -> int:

@@ -60,6 +60,10 @@ class Admit(AccountOperation):
     generation: int
 
     @property
+    def subject(self) -> bytes:
+        return self.identity.account_id.raw
+
+    @property
     def needs(self) -> Needs:
         return Needs(accounts=(self.identity.account_id.raw,))
 
@@ -88,6 +92,10 @@ class RegisterAccount(AccountOperation):
     generation: int
     handle: Handle
     token_digest: bytes | None
+
+    @property
+    def subject(self) -> bytes:
+        return self.keys.identity.account_id.raw
 
     @property
     def needs(self) -> Needs:
@@ -125,6 +133,10 @@ class Resolve(AccountOperation):
 
     handle: Handle
 
+    @property
+    def subject(self) -> bytes:
+        return self.handle.raw
+
     def run(self, work: AccountWork) -> IdentityKeys | Reason:
         keys = work.accounts.find_keys_of_name(work.cursor, self.handle.text)
         return Reason.NOT_FOUND if keys is None else IdentityKeys(*keys)
@@ -140,6 +152,10 @@ class Publish(AccountOperation):
     account: ClientId
     bundle: Bundle
     one_time_keys: Sequence[OneTimeKey]
+
+    @property
+    def subject(self) -> bytes:
+        return self.account.raw
 
     @property
     def needs(self) -> Needs:
@@ -181,6 +197,10 @@ class Claim(AccountOperation):
     account: ClientId
 
     @property
+    def subject(self) -> bytes:
+        return self.account.raw
+
+    @property
     def needs(self) -> Needs:
         return Needs(accounts=(self.account.raw,))
 
@@ -218,6 +238,10 @@ class PutMail(AccountOperation):
     envelopes: Sequence[SealedEnvelope]
     hour: int
     quota: Quota
+
+    @property
+    def subject(self) -> bytes:
+        return self.envelopes[0].recipient.raw if self.envelopes else b""
 
     @property
     def needs(self) -> Needs:
@@ -327,6 +351,10 @@ class Subscribe(AccountOperation):
     account: ClientId
 
     @property
+    def subject(self) -> bytes:
+        return self.account.raw
+
+    @property
     def needs(self) -> Needs:
         return Needs(accounts=(self.account.raw,))
 
@@ -359,6 +387,10 @@ class ReadWaiting(AccountOperation):
     max_messages: int
     max_bytes: int
     term: int | None
+
+    @property
+    def subject(self) -> bytes:
+        return self.account.raw
 
     @property
     def size(self) -> int:
@@ -403,6 +435,10 @@ class Acknowledge(AccountOperation):
     term: int | None
 
     @property
+    def subject(self) -> bytes:
+        return self.account.raw
+
+    @property
     def needs(self) -> Needs:
         return Needs(accounts=(self.account.raw,))
 
@@ -432,6 +468,10 @@ class DeleteAccount(AccountOperation):
     writes: ClassVar[bool] = True
 
     account: ClientId
+
+    @property
+    def subject(self) -> bytes:
+        return self.account.raw
 
     @property
     def needs(self) -> Needs:

@@ -18,6 +18,7 @@ ROWS_A_STATEMENT: Final = (256, 64, 16, 4, 1)
 so that all of them stay compiled."""
 
 _LAST_DELETED_SEQUENCE: Final = "last_deleted_sequence"
+_LAST_DELETED_TERM: Final = "last_deleted_term"
 
 
 @contextmanager
@@ -71,9 +72,11 @@ def add_account(
         (account, account_id, *keys, name, generation),
     )
     cursor.execute(
-        "INSERT INTO account_mailbox (account, last_sequence, messages, content)"
-        " SELECT ?, value, 0, 0 FROM mailbox_meta WHERE name = ?",
-        (account, _LAST_DELETED_SEQUENCE),
+        "INSERT INTO account_mailbox (account, last_sequence, messages, content, term)"
+        " SELECT ?, sequence.value, 0, 0, term.value"
+        " FROM mailbox_meta AS sequence CROSS JOIN mailbox_meta AS term"
+        " WHERE sequence.name = ? AND term.name = ?",
+        (account, _LAST_DELETED_SEQUENCE, _LAST_DELETED_TERM),
     )
     return int(account)
 
@@ -106,11 +109,15 @@ def delete_account(cursor: Cursor, account: int, name: str) -> None:
     """Delete an account for good, but for its name. Its mail is to be deleted, after that."""
     with overwritten(cursor):
         cursor.execute("UPDATE account_name SET account = NULL WHERE name = ?", (name,))
-        cursor.execute(
-            "UPDATE mailbox_meta SET value = max(value,"
-            " (SELECT last_sequence FROM account_mailbox WHERE account = ?)) WHERE name = ?",
-            (account, _LAST_DELETED_SEQUENCE),
-        )
+        for value, mark in (
+            ("last_sequence", _LAST_DELETED_SEQUENCE),
+            ("term + 1", _LAST_DELETED_TERM),
+        ):
+            cursor.execute(
+                "UPDATE mailbox_meta SET value = max(value,"
+                f" (SELECT {value} FROM account_mailbox WHERE account = ?)) WHERE name = ?",
+                (account, mark),
+            )
         cursor.execute("DELETE FROM account_prekey WHERE account = ?", (account,))
         cursor.execute("DELETE FROM account_mailbox WHERE account = ?", (account,))
         cursor.execute("DELETE FROM account WHERE key = ?", (account,))
