@@ -43,9 +43,10 @@ RULES = [
     ),
     Rule(
         "twisted.enterprise",
-        ("messageu.store._transactor", "messageu.testing.*"),
+        ("messageu.store._transactor", "messageu.store.postgres._connection", "messageu.testing.*"),
         "one place decides on which thread and in which transaction SQL runs",
     ),
+    Rule("psycopg", ("messageu.store.postgres.*", "messageu.testing.*"), "it is an extra"),
     Rule("sqlite3", ("messageu.store.*", "messageu.testing.*"), "SQL belongs to the store"),
     Rule(
         "twisted.trial",

@@ -111,8 +111,8 @@ class Sequences:
         self._next = self._end = 0
 
 
-class LastSeen:
-    """When clients were last heard of, by their key, gathered until it is written.
+class LastSeen(Generic[K]):
+    """When clients were last heard of, by a key of theirs, gathered until it is written.
 
     Above its limit nobody new is gathered until the next write: it is a courtesy, no promise.
 
@@ -122,11 +122,11 @@ class LastSeen:
     def __init__(self, seconds: Callable[[], float], limit: int = LAST_SEEN_LIMIT) -> None:
         self._seconds = seconds
         self._limit = limit
-        self._gathered: dict[int, float] = {}
+        self._gathered: dict[K, float] = {}
         self._next_write = seconds() + LAST_SEEN_INTERVAL
 
     @property
-    def gathered(self) -> Mapping[int, float]:
+    def gathered(self) -> Mapping[K, float]:
         """Keys of clients, and wall-clock seconds since the epoch."""
         return self._gathered
 
@@ -136,13 +136,13 @@ class LastSeen:
             return False
         return len(self._gathered) * 2 >= self._limit or self._seconds() >= self._next_write
 
-    def gather(self, seen: Mapping[int, float]) -> None:
+    def gather(self, seen: Mapping[K, float]) -> None:
         """Add what was seen."""
         for key, time in seen.items():
             if key in self._gathered or len(self._gathered) < self._limit:
                 self._gathered[key] = time
 
-    def written(self, seen: Mapping[int, float]) -> None:
+    def written(self, seen: Mapping[K, float]) -> None:
         """Forget what is on the disk, unless there is something newer."""
         self._next_write = self._seconds() + LAST_SEEN_INTERVAL
         for key, time in seen.items():

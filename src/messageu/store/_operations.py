@@ -65,7 +65,7 @@ class StoreWork:
 
     cursor: Cursor
     leases: LeaseLedger
-    last_seen: LastSeen
+    last_seen: LastSeen[int]
     _keys: ClientKeys
     _sequences: Sequences
     _arrivals: Arrivals

@@ -155,7 +155,7 @@ class SqliteStore:
         self._arrivals = Arrivals()
         self._usage = MailboxUsage()
         self._leases = LeaseLedger()
-        self._last_seen = LastSeen(reactor.seconds)
+        self._last_seen = LastSeen[int](reactor.seconds)
         self._held: _Held | None = None
         self._timer: IDelayedCall | None = None
         self._closing: Deferred[None] = succeed(None)

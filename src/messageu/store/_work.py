@@ -17,11 +17,13 @@ class Needs:
 
     :ivar registry: whether it makes or deletes clients or accounts.
     :ivar clients: ids of the clients of v2 whose mailboxes it changes, of 16 bytes.
+    :ivar readers: the same, if anything waits there.
     :ivar accounts: ids of the accounts that it changes, of 16 bytes.
     """
 
     registry: bool = False
     clients: Sequence[bytes] = ()
+    readers: Sequence[bytes] = ()
     accounts: Sequence[bytes] = ()
 
 

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from messageu.store import ConnectionPool, Engine, connection_pool
 
 R = TypeVar("R")
+PoolType = TypeVar("PoolType", bound=ConnectionPool)
 
 
 @frozen
@@ -69,6 +70,21 @@ def threadless_pool(engine: Engine, clock: Clock) -> ConnectionPool:
 
     Give it to :class:`messageu.store.SqliteStore` as ``new_pool``.
     """
-    pool = connection_pool(engine, _Reactor())
+    return _without_threads(connection_pool(engine, _Reactor()), clock)
+
+
+def threadless(
+    pool_type: Callable[..., PoolType],
+    clock: Clock,
+    parameters: Any,
+    prepare: Any,
+    *_: Any,
+    **options: Any,
+) -> PoolType:
+    """A pool of another kind, as it is made with a reactor for its last positional argument."""
+    return _without_threads(pool_type(parameters, prepare, _Reactor(), **options), clock)
+
+
+def _without_threads(pool: PoolType, clock: Clock) -> PoolType:
     pool.threadpool = ThreadlessPool(clock)  # type: ignore[assignment] # as much as is used
     return pool

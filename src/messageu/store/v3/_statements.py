@@ -114,7 +114,7 @@ def delete_account(cursor: Cursor, account: int, name: str) -> None:
             ("term + 1", _LAST_DELETED_TERM),
         ):
             cursor.execute(
-                "UPDATE mailbox_meta SET value = max(value,"
+                "UPDATE mailbox_meta SET value = max(value,"  # noqa: S608 - of constants
                 f" (SELECT {value} FROM account_mailbox WHERE account = ?)) WHERE name = ?",
                 (account, mark),
             )

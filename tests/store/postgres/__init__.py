@@ -1,0 +1,1 @@
+"""Tests of the mailboxes in PostgreSQL, on a real server."""

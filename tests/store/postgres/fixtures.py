@@ -1,0 +1,105 @@
+"""A PostgresStore on tables of its own, whose threads are a clock in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SkipTest
+
+from messageu.model import ClientId
+from messageu.store import NO_QUOTA, Quota
+from messageu.store._sqlite import random_client_id
+from messageu.store.postgres import LanePool, PostgresAddress, PostgresStore
+from messageu.testing.postgres import NoServerError, Schema
+from messageu.testing.threadpool import threadless
+from tests.store.contract import NOON, result_of
+
+TURNS = 200
+"""Steps in which everything has happened that can."""
+
+
+def make_schema() -> Schema:
+    """Tables of their own.
+
+    :raises SkipTest: when there is no server to test on.
+    """
+    try:
+        return Schema()
+    except NoServerError as error:
+        raise SkipTest(str(error)) from None
+
+
+@define
+class PostgresFixture:
+    """A PostgresStore, with the calls that the tests need. It hears nobody."""
+
+    one_sequence: ClassVar = False
+
+    time: float = NOON
+    quota: Quota = NO_QUOTA
+    account_quota: Quota = NO_QUOTA
+    new_client_id: Callable[[], ClientId] = random_client_id
+    connections: int = 2
+    clock: Clock = field(factory=Clock)
+    schema: Schema = field(factory=make_schema)
+    pauses: list[float] = field(factory=list)
+    store: PostgresStore = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.store = self.make()
+        self.store.open()
+
+    def make(self) -> PostgresStore:
+        """One more store on the same tables, as another relay has it."""
+        return PostgresStore(
+            PostgresAddress.parse(self.schema.address),
+            self.clock,
+            now=lambda: self.time,
+            new_client_id=self.new_client_id,
+            quota=self.quota,
+            account_quota=self.account_quota,
+            connections=self.connections,
+            new_pool=self.new_pool,
+            in_thread=lambda *_: Deferred(),
+            wait=self.wait,
+        )
+
+    def new_pool(self, *arguments: Any, **options: Any) -> LanePool:
+        """A pool that works in the clock's next turn."""
+        return threadless(LanePool, self.clock, *arguments, **options)
+
+    def wait(self, seconds: float) -> bool:
+        """What a thread would wait is noted."""
+        self.pauses.append(seconds)
+        return False
+
+    def result(self, deferred: Deferred[Any]) -> Any:
+        """What a Deferred fires with when everything has happened that can."""
+        for _ in range(TURNS):
+            if deferred.called:
+                break
+            self.clock.advance(0)
+        return result_of(deferred)
+
+    def reopen(self) -> None:
+        """Close the store, and open another."""
+        self.result(self.store.close())
+        self.store = self.make()
+        self.store.open()
+
+    def set_last_sequence(self, number: int) -> None:
+        """As if so many messages had come into each mailbox."""
+        self.sql("UPDATE mailbox SET last_sequence = %s", number)
+
+    def sql(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """What another program sees, or does."""
+        return self.schema.execute(statement, *arguments)
+
+    def dispose(self) -> None:
+        """Leave nothing behind."""
+        self.result(self.store.close())
+        self.schema.remove()
