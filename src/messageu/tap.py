@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any, ClassVar, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO, cast
 
+from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime
@@ -34,9 +35,15 @@ from messageu.server import (
 from messageu.server.v3 import Offer
 from messageu.store import SCHEMA_VERSION, Quota, SqliteStore, beside
 
+if TYPE_CHECKING:
+    from messageu.store.postgres import PostgresStore
+
 _log = Logger()
 
 DEFAULT_PORT: Final = 1357
+POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
+POSTGRES_CONNECTIONS: Final = 4
+POSTGRES_CONNECTIONS_LIMIT: Final = 64
 DEFAULT_V3_PORT: Final = 1358
 REGISTRATIONS: Final = {mode.name.lower(): mode for mode in Registration}
 EXCLUDE_EACH_OTHER: Final = (("control", "no-control"), ("v3", "no-v3"), ("no-v2", "no-v3"))
@@ -78,7 +85,17 @@ class Options(UsageOptions):
             "database",
             "d",
             "defensive.db",
-            "SQLite file that keeps users and messages; made when it is missing.",
+            (
+                "What keeps users and messages: an SQLite file, made when it is missing; or "
+                "postgresql://user@host/database, which several relays may share."
+            ),
+        ],
+        [
+            "database-connections",
+            None,
+            POSTGRES_CONNECTIONS,
+            "Connections to PostgreSQL that store and read; there are two more.",
+            int,
         ],
         [
             "expire-after",
@@ -170,6 +187,8 @@ class Options(UsageOptions):
         days = self["expire-after"]
         if days is not None and not 0 < days < float("inf"):
             raise UsageError("--expire-after wants a number of days above 0")
+        if not 0 < self["database-connections"] <= POSTGRES_CONNECTIONS_LIMIT:
+            raise UsageError(f"--database-connections is 1 to {POSTGRES_CONNECTIONS_LIMIT}")
         try:
             self["registration"] = REGISTRATIONS[self["registration"]]
         except KeyError:
@@ -208,19 +227,58 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     days = options["expire-after"]
     limits = Limits(options["settings"])
     quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
-    database = Path(options["database"]).absolute()
-    store = SqliteStore(database, reactor, now=time.time, quota=quota)
+    database = _database(options, reactor, quota)
     service = RelayService(
         _doors(options, reactor),
-        store,
+        database.store,
         clock,
         limits,
         None if days is None else Expiry(days * DAY, time.time),
         _keep_stderr(),
-        _control(options, database, store, reactor, lambda: _status(database, service)),
-        _offer(options, database, store, reactor),
+        _control(options, database, reactor, lambda: _status(database, service)),
+        _offer(options, database, reactor),
     )
     return service
+
+
+@frozen
+class _Database:
+    """What keeps everything.
+
+    :ivar beside: the path that files which go with it begin with.
+    :ivar shown: how it is called.
+    :ivar schema: the version of its tables.
+    """
+
+    store: SqliteStore | PostgresStore
+    beside: Path
+    shown: str
+    schema: int
+
+
+def _database(options: Options, reactor: Any, quota: Quota) -> _Database:
+    text = options["database"]
+    if text.startswith(POSTGRES_SCHEMES):
+        return _postgres(text, options["database-connections"], reactor, quota)
+    path = Path(text).absolute()
+    store = SqliteStore(path, reactor, now=time.time, quota=quota)
+    return _Database(store, path, str(path), SCHEMA_VERSION)
+
+
+def _postgres(text: str, connections: int, reactor: Any, quota: Quota) -> _Database:
+    try:
+        # An extra, which a relay with an SQLite file does without.
+        from messageu.store import postgres
+    except ImportError:
+        raise SystemExit("messageu: for a PostgreSQL database install messageu[postgres]") from None
+    try:
+        address = postgres.PostgresAddress.parse(text)
+    except postgres.BadAddress as error:
+        raise SystemExit(f"messageu: --database: {error}") from None
+    store = postgres.PostgresStore(
+        address, reactor, now=time.time, quota=quota, connections=connections
+    )
+    return _Database(store, Path("messageu").absolute(), address.shown, postgres.SCHEMA_VERSION)
 
 
 def _doors(options: Options, reactor: Any) -> Sequence[Door]:
@@ -233,7 +291,7 @@ def _doors(options: Options, reactor: Any) -> Sequence[Door]:
     return [Door(text, serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
 
 
-def _offer(options: Options, database: Path, store: SqliteStore, reactor: Any) -> Offer | None:
+def _offer(options: Options, database: _Database, reactor: Any) -> Offer | None:
     if options["no-v3"]:
         return None
     doors = [Door(f"v3 on {text}", serverFromString(reactor, text)) for text in options["v3"]]
@@ -241,34 +299,34 @@ def _offer(options: Options, database: Path, store: SqliteStore, reactor: Any) -
         text = f"tcp:{DEFAULT_V3_PORT}"
         doors = [Door(f"v3 on {text}", serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
     given = options["v3-certificate"]
-    certificate = beside(database, ".tls.pem") if given is None else Path(given).absolute()
-    return Offer(doors, certificate, store.accounts, options["registration"], time.time)
+    certificate = beside(database.beside, ".tls.pem") if given is None else Path(given).absolute()
+    return Offer(doors, certificate, database.store.accounts, options["registration"], time.time)
 
 
 def _control(
     options: Options,
-    database: Path,
-    store: SqliteStore,
+    database: _Database,
     reactor: Any,
     status: Callable[[], Mapping[str, object]],
 ) -> ControlSocket | None:
     if options["no-control"]:
         return None
     given = options["control"]
-    path = control_path(database) if given is None else Path(given).absolute()
+    path = control_path(database.beside) if given is None else Path(given).absolute()
+    store = database.store
     accounts = None if options["no-v3"] else store.accounts
     factory = ControlFactory(store, status, reactor, accounts=accounts)
     return ControlSocket(path, factory, reactor, required=given is not None)
 
 
-def _status(database: Path, service: RelayService) -> Mapping[str, object]:
+def _status(database: _Database, service: RelayService) -> Mapping[str, object]:
     """What messageu-admin shows of a relay: no names, no addresses of peers."""
     limits, v3 = service.limits, service.v3
     return {
         "version": __version__,
         "process": os.getpid(),
-        "database": database,
-        "schema": SCHEMA_VERSION,
+        "database": database.shown,
+        "schema": database.schema,
         "connections": f"{limits.connections} of {limits.connection_limit}",
         "input_bytes": f"{limits.input_bytes} of {limits.settings.input_bytes}",
         "output_bytes": f"{limits.output_bytes} of {limits.settings.output_bytes}",

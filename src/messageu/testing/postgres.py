@@ -179,7 +179,7 @@ class Schema:
     def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What another program sees, or does, in these tables."""
         with closing(psycopg.connect(self.address, autocommit=True)) as connection:
-            cursor = connection.execute(statement, arguments or None)  # type: ignore[arg-type]
+            cursor = connection.execute(statement, arguments or None)
             return cursor.fetchall() if cursor.description else []
 
     def remove(self) -> None:
@@ -189,7 +189,7 @@ class Schema:
     def _do(self, statement: str) -> None:
         with closing(psycopg.connect(self._server, autocommit=True)) as connection:
             connection.execute("SET client_min_messages = error")
-            connection.execute(statement)  # type: ignore[arg-type] # of names of ours
+            connection.execute(statement)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,12 +21,15 @@ from messageu.model import ClientId, Envelope, PublicKey, Refusal, UserName
 from .._caches import CLIENT_KEYS_LIMIT, ClientKeys, LastSeen
 from .._interface import (
     NO_QUOTA,
+    BackupFailed,
     Directory,
     DirectoryPage,
+    IBackedUp,
     IMailboxStore,
     Lease,
     Page,
     Position,
+    Progress,
     PutOutcome,
     Quota,
     StoreError,
@@ -79,7 +83,7 @@ class _Open:
     beating: LoopingCall
 
 
-@implementer(IMailboxStore)
+@implementer(IMailboxStore, IBackedUp)
 class PostgresStore:
     """The mailboxes in one PostgreSQL database, as one of the relays that share it.
 
@@ -224,6 +228,11 @@ class PostgresStore:
 
     def expire(self, before: float) -> Deferred[int]:
         return Deferred.fromCoroutine(self._expire(before))
+
+    def back_up(self, _target: Path, _progress: Progress) -> Deferred[int]:
+        return fail(
+            BackupFailed("PostgreSQL is backed up by its own means: pg_basebackup, pg_dump")
+        )
 
     def _end_lease(
         self, lease: Lease, end: Callable[[ClientId, int], PostgresOperation]
