@@ -200,10 +200,13 @@ class PersistentRunner(BatchRunner[PostgresWork]):
     # What follows is done within an attempt.
 
     def _begin(self, cursor: Cursor, batch: Sequence[Operation[PostgresWork]]) -> None:  # type: ignore[override]
-        super()._begin(cursor, batch)  # type: ignore[arg-type]
-        if _is_marked(batch):
-            self._number += 1
-            cursor.execute(COMMIT_MARK.format(self._number, self._name.id))
+        if not _is_marked(batch):
+            self._postgres.begin(cursor, True)
+            return
+        self._number += 1
+        self._postgres.rollback(cursor)
+        # One message to the server instead of two.
+        cursor.execute(f"BEGIN; {COMMIT_MARK.format(self._number, self._name.id)}")
 
     def _start(  # type: ignore[override]
         self, cursor: Cursor, batch: Sequence[Operation[PostgresWork]]
