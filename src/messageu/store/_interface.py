@@ -125,9 +125,11 @@ class IMailboxStore(Interface):
 
     What an operation did is on the disk when its Deferred fires. Every Deferred may fail with
     :class:`StoreUnavailable`, or with another :class:`StoreError` when the fault is this operation's
-    alone: either way nothing was done. Operations take effect in the order in which they were
-    asked for, but for those that read pages. Cancelling a Deferred undoes nothing. A ``requester``
-    that is no client is refused with UNKNOWN_CLIENT; the time of a known one's request is kept.
+    alone: either way nothing was done, unless the way to the database broke and nobody can say.
+    Operations that concern one mailbox take effect in the order in which they were asked for, and so
+    do registrations, but for operations that read pages. Cancelling a Deferred undoes nothing. A
+    ``requester`` that is no client is refused with UNKNOWN_CLIENT; the time of a known one's request
+    is kept.
     """
 
     def open() -> None:

@@ -64,8 +64,9 @@ class IAccountStore(Interface):
     What an operation did is on the disk when its Deferred fires. Every Deferred may fail with
     :class:`~messageu.store.StoreUnavailable`, or with another
     :class:`~messageu.store.StoreError` when the fault is this operation's alone: either way nothing
-    was done. Operations take effect in the order in which they were asked for. Cancelling a
-    Deferred undoes nothing. Of an ``identity`` the store takes for granted that it is proven.
+    was done, unless the way to the database broke and nobody can say. Operations that concern one
+    account take effect in the order in which they were asked for. Cancelling a Deferred undoes
+    nothing. Of an ``identity`` the store takes for granted that it is proven.
 
     Nothing that is stored names a sender. Of a time that mail has arrived, the hour is kept.
     """
