@@ -175,7 +175,7 @@ def add_one_time_keys(
     """Insert ids, keys and signatures, of ids above all that were published before."""
     cursor.execute(
         "INSERT INTO account_prekey (account, id, key, signature)"
-        " SELECT %s, * FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[])",
+        " SELECT %s, * FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[])",
         (account, *map(list, zip(*keys, strict=True))),
     )
     highest = max(key_id for key_id, _, _ in keys)
@@ -223,7 +223,7 @@ def set_mailboxes(cursor: Cursor, rows: Sequence[tuple[int, int, int, int]]) -> 
     """Keep last sequences, messages, bytes: of accounts by their integer keys, which come last."""
     cursor.execute(
         "UPDATE account_mailbox SET last_sequence = new.last_sequence, messages = new.messages,"
-        " content = new.content FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
+        " content = new.content FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])"
         " AS new (last_sequence, messages, content, account)"
         " WHERE account_mailbox.account = new.account",
         _columns(rows),
@@ -236,7 +236,7 @@ def take_from_mailboxes(cursor: Cursor, rows: Sequence[tuple[int, int, int]]) ->
         cursor.execute(
             "UPDATE account_mailbox SET messages = account_mailbox.messages - gone.messages,"
             " content = account_mailbox.content - gone.content"
-            " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])"
+            " FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[])"
             " AS gone (messages, content, account) WHERE account_mailbox.account = gone.account",
             _columns(rows),
         )
@@ -250,7 +250,7 @@ def find_tombstones(
         return {}
     cursor.execute(
         "SELECT account, envelope_id, digest, sequence FROM account_tombstone"
-        " JOIN unnest(%s::bigint[], %s::bytea[]) AS asked (account, envelope_id)"
+        " JOIN unnest(%b::bigint[], %b::bytea[]) AS asked (account, envelope_id)"
         " USING (account, envelope_id)",
         _columns(envelopes),
     )
@@ -266,12 +266,12 @@ def add_mail(cursor: Cursor, mail: Sequence[MailRow], tombstones: Sequence[Tombs
     """Insert mail, and the memory of it."""
     cursor.execute(
         "INSERT INTO account_mail (account, sequence, envelope_id, hpke_key_id, sealed)"
-        " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[], %s::bigint[], %s::bytea[])",
+        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bytea[])",
         _columns(mail)[1:],
     )
     cursor.execute(
         "INSERT INTO account_tombstone (account, sequence, envelope_id, digest, hour)"
-        " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[], %s::bytea[], %s::bigint[])",
+        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[], %b::bigint[])",
         _columns(tombstones)[1:],
     )
 
@@ -307,7 +307,7 @@ def list_mail(
     """Places, sequences and sizes of those of these that are there, in order."""
     cursor.execute(
         "SELECT sequence, octet_length(sealed) FROM account_mail"
-        " WHERE account = %s AND sequence = ANY(%s::bigint[]) ORDER BY sequence",
+        " WHERE account = %s AND sequence = ANY(%b::bigint[]) ORDER BY sequence",
         (account, list(sequences)),
     )
     return [((account, sequence, b""), sequence, size) for sequence, size in cursor.fetchall()]
@@ -358,7 +358,7 @@ def delete_mail(cursor: Cursor, places: Sequence[Place]) -> None:
     """Delete mail for good. The memory of it stays."""
     if places:
         cursor.execute(
-            "DELETE FROM account_mail USING unnest(%s::bigint[], %s::bigint[])"
+            "DELETE FROM account_mail USING unnest(%b::bigint[], %b::bigint[])"
             " AS gone (account, sequence) WHERE account_mail.account = gone.account"
             " AND account_mail.sequence = gone.sequence",
             _columns(places)[:2],
@@ -370,7 +370,7 @@ def delete_tombstones(cursor: Cursor, places: Sequence[Place]) -> None:
     if places:
         accounts, _, envelope_ids = _columns(places)
         cursor.execute(
-            "DELETE FROM account_tombstone USING unnest(%s::bigint[], %s::bytea[])"
+            "DELETE FROM account_tombstone USING unnest(%b::bigint[], %b::bytea[])"
             " AS gone (account, envelope_id) WHERE account_tombstone.account = gone.account"
             " AND account_tombstone.envelope_id = gone.envelope_id",
             (accounts, envelope_ids),

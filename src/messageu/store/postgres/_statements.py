@@ -105,7 +105,7 @@ def list_clients(
 def set_last_seen(cursor: Cursor, seen: Mapping[bytes, float]) -> None:
     """Write when clients were last heard of, but for those that somebody else writes just now."""
     cursor.execute(
-        "WITH seen AS (SELECT key, time FROM unnest(%s::bytea[], %s::float8[]) AS given (id, time)"
+        "WITH seen AS (SELECT key, time FROM unnest(%b::bytea[], %b::float8[]) AS given (id, time)"
         " JOIN mailbox_client USING (id) ORDER BY key FOR NO KEY UPDATE OF mailbox_client SKIP LOCKED)"
         " UPDATE mailbox_client SET last_seen = greatest(last_seen, time) FROM seen"
         " WHERE mailbox_client.key = seen.key",
@@ -141,8 +141,8 @@ def write_mailboxes(cursor: Cursor, mailboxes: Sequence[Mailbox]) -> None:
     cursor.execute(
         "UPDATE mailbox SET last_sequence = new.last_sequence, settled = new.settled,"
         " epoch = new.epoch, messages = new.messages, content = new.content"
-        " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],"
-        " %s::bigint[]) AS new (client, last_sequence, settled, epoch, messages, content)"
+        " FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],"
+        " %b::bigint[]) AS new (client, last_sequence, settled, epoch, messages, content)"
         " WHERE mailbox.client = new.client",
         (
             [each.client for each in mailboxes],
@@ -162,8 +162,8 @@ def add_messages(cursor: Cursor, rows: Sequence[MessageRow]) -> None:
     """Insert messages."""
     cursor.execute(
         "INSERT INTO mailbox_message (recipient, sequence, sender, type, stored_at, size, content)"
-        " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[], %s::smallint[],"
-        " %s::float8[], %s::integer[], %s::bytea[])",
+        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::smallint[],"
+        " %b::float8[], %b::integer[], %b::bytea[])",
         tuple(map(list, zip(*rows, strict=True))),
     )
 
@@ -195,7 +195,7 @@ def read_contents(cursor: Cursor, client: int, sequences: Sequence[int]) -> Mapp
     """The contents of messages."""
     cursor.execute(
         "SELECT sequence, content FROM mailbox_message"
-        " WHERE recipient = %s AND sequence = ANY(%s::bigint[])",
+        " WHERE recipient = %s AND sequence = ANY(%b::bigint[])",
         (client, sequences),
         binary=True,
     )
@@ -327,7 +327,7 @@ def expire(
     have expired: recipients and sizes of what is gone, and recipients of what is to go."""
     recipients, sequences = map(list, zip(*rows, strict=True))
     listed = (
-        " FROM unnest(%s::bigint[], %s::bigint[]) AS old (client, number)"
+        " FROM unnest(%b::bigint[], %b::bigint[]) AS old (client, number)"
         " JOIN mailbox USING (client)"
     )
     theirs = (

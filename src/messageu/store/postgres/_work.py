@@ -76,8 +76,11 @@ class PostgresWork:
 
     def key_of_raw(self, raw: bytes) -> int | None:
         """The same, by its 16 bytes."""
-        self.find_keys([raw])
-        return self._known(raw)
+        key = self._known(raw)
+        if key is None:
+            self.find_keys([raw])
+            key = self._learned.get(raw)
+        return key
 
     def _known(self, raw: bytes) -> int | None:
         key = self._learned.get(raw)
@@ -103,7 +106,8 @@ class PostgresWork:
 
     def mailbox(self, client: int) -> Mailbox:
         """A client's mailbox, locked; every client has one."""
-        self.lock_mailboxes([client])
+        if client not in self._mailboxes:
+            self.lock_mailboxes([client])
         return self._mailboxes[client]
 
     def mailbox_of_reader(self, client: int) -> Mailbox | None:
