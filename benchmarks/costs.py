@@ -162,6 +162,8 @@ def measure_v3(shop: Workshop, count: int, batch: int, mailboxes: int) -> None:
     with shop.measured(f"v3: an envelope of {SEALED} bytes is stored", count):
         for some in in_batches(envelopes, batch):
             shop.do([accounts.put(some)])
+    ((memory,),) = shop.server.execute("SELECT pg_total_relation_size('account_tombstone')")
+    shop.costs.append(Cost("v3: of that, its memory", count, disk=memory / count))
     waiting: list[Any] = []
     with shop.measured("v3: it is read, to be pushed", count):
         for some in in_batches(owners, batch):
