@@ -219,17 +219,6 @@ def find_mailboxes(cursor: Cursor, account_ids: Sequence[bytes]) -> Mapping[byte
     return {row[0]: row[1:] for row in cursor.fetchall()}
 
 
-def set_mailboxes(cursor: Cursor, rows: Sequence[tuple[int, int, int, int]]) -> None:
-    """Keep last sequences, messages, bytes: of accounts by their integer keys, which come last."""
-    cursor.execute(
-        "UPDATE account_mailbox SET last_sequence = new.last_sequence, messages = new.messages,"
-        " content = new.content FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])"
-        " AS new (last_sequence, messages, content, account)"
-        " WHERE account_mailbox.account = new.account",
-        _columns(rows),
-    )
-
-
 def take_from_mailboxes(cursor: Cursor, rows: Sequence[tuple[int, int, int]]) -> None:
     """So many messages and bytes less are in mailboxes, whose integer keys come last."""
     if rows:
@@ -262,17 +251,26 @@ def last_place(_: Cursor) -> int:
     return 0
 
 
-def add_mail(cursor: Cursor, mail: Sequence[MailRow], tombstones: Sequence[TombstoneRow]) -> None:
-    """Insert mail, and the memory of it."""
+def store_mail(
+    cursor: Cursor,
+    mail: Sequence[MailRow],
+    tombstones: Sequence[TombstoneRow],
+    mailboxes: Sequence[tuple[int, int, int, int]],
+) -> None:
+    """Insert mail, and the memory of it. Keep what the mailboxes hold then: last sequences, messages,
+    bytes, and whose they are. One statement: each is a wait for the server."""
     cursor.execute(
-        "INSERT INTO account_mail (account, sequence, envelope_id, hpke_key_id, sealed)"
-        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bytea[])",
-        _columns(mail)[1:],
-    )
-    cursor.execute(
-        "INSERT INTO account_tombstone (account, sequence, envelope_id, digest, hour)"
-        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[], %b::bigint[])",
-        _columns(tombstones)[1:],
+        "WITH mail AS (INSERT INTO account_mail"
+        " (account, sequence, envelope_id, hpke_key_id, sealed) SELECT * FROM"
+        " unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bytea[])),"
+        " memory AS (INSERT INTO account_tombstone"
+        " (account, sequence, envelope_id, digest, hour) SELECT * FROM"
+        " unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[], %b::bigint[]))"
+        " UPDATE account_mailbox SET last_sequence = new.last_sequence, messages = new.messages,"
+        " content = new.content FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])"
+        " AS new (last_sequence, messages, content, account)"
+        " WHERE account_mailbox.account = new.account",
+        (*_columns(mail)[1:], *_columns(tombstones)[1:], *_columns(mailboxes)),
     )
 
 

@@ -12,7 +12,7 @@ from messageu.model.v3 import Reason, SealedEnvelope
 
 from .._interface import Quota
 from ..v3 import AccountOperation, Claimed, PutMail, PutOutcome, SqlAccountStore, Stored, hour_of
-from ._announcements import encode_arrivals, encode_prekeys, encode_subscription
+from ._announcements import Announcements, encode_prekeys, encode_subscription
 
 FINAL_TERM: Final = 2**63 - 1
 """Above the terms of all subscriptions: nobody has the mailbox of a deleted account."""
@@ -22,7 +22,8 @@ class PostgresAccountStore(SqlAccountStore):
     """As the one of SQLite, but that the other relays are told of what concerns theirs.
 
     :param scatter: does something with envelopes, each in the lane of its mailbox.
-    :param announce: tells the other relays some lines.
+    :param announcements: where what the other relays are to hear is gathered, and ``announce`` says
+        that there is something.
     :param relay: the id of this relay.
     """
 
@@ -32,13 +33,15 @@ class PostgresAccountStore(SqlAccountStore):
         submit: Callable[[AccountOperation], Deferred[Any]],
         keep_house: Callable[[AccountOperation], Awaitable[Any]],
         scatter: Callable[..., Deferred[Sequence[PutOutcome]]],
-        announce: Callable[[Sequence[str]], object],
+        announcements: Announcements,
+        announce: Callable[[], object],
         relay: str,
         now: Callable[[], float],
         quota: Quota,
     ) -> None:
         super().__init__(submit=submit, keep_house=keep_house, now=now, quota=quota)
         self._scatter = scatter
+        self._announcements = announcements
         self._announce = announce
         self._relay = relay
 
@@ -54,7 +57,7 @@ class PostgresAccountStore(SqlAccountStore):
     def subscribe(self, account: ClientId) -> Deferred[int | Reason]:
         def tell(term: int | Reason) -> int | Reason:
             if not isinstance(term, Reason):
-                self._announce([encode_subscription(self._relay, account, term)])
+                self._say(encode_subscription(self._relay, account, term))
             return term
 
         return super().subscribe(account).addCallback(tell)
@@ -62,14 +65,14 @@ class PostgresAccountStore(SqlAccountStore):
     def claim(self, account: ClientId) -> Deferred[Claimed | Reason]:
         def tell(claimed: Claimed | Reason) -> Claimed | Reason:
             if isinstance(claimed, Claimed):
-                self._announce([encode_prekeys(self._relay, account, claimed.left)])
+                self._say(encode_prekeys(self._relay, account, claimed.left))
             return claimed
 
         return super().claim(account).addCallback(tell)
 
     def delete_account(self, account: ClientId) -> Deferred[None]:
         def tell(_: None) -> None:
-            self._announce([encode_subscription(self._relay, account, FINAL_TERM)])
+            self._say(encode_subscription(self._relay, account, FINAL_TERM))
 
         return super().delete_account(account).addCallback(tell)
 
@@ -83,5 +86,10 @@ class PostgresAccountStore(SqlAccountStore):
             if isinstance(outcome, Stored)
         ]
         if arrived:
-            self._announce(encode_arrivals(self._relay, arrived))
+            self._announcements.arrive(arrived)
+            self._announce()
         return outcomes
+
+    def _say(self, line: str) -> None:
+        self._announcements.say(line)
+        self._announce()

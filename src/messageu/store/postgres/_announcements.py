@@ -25,6 +25,39 @@ NUMBER_LIMIT: Final = 20
 """Digits of a number."""
 
 
+UNSAID_LIMIT: Final = 65_536
+"""Accounts and lines that wait to be announced. Who misses one looks by himself some time."""
+
+
+class Announcements:
+    """What is to be announced, while something else is: all that gathers goes together.
+
+    :param relay: the id of this relay.
+    """
+
+    def __init__(self, relay: str) -> None:
+        self._relay = relay
+        self._arrived: dict[ClientId, None] = {}
+        self._lines: list[str] = []
+
+    def arrive(self, accounts: Iterable[ClientId]) -> None:
+        """There is new mail for these accounts."""
+        if len(self._arrived) < UNSAID_LIMIT:
+            self._arrived.update(dict.fromkeys(accounts))
+
+    def say(self, line: str) -> None:
+        """Something else."""
+        if len(self._lines) < UNSAID_LIMIT:
+            self._lines.append(line)
+
+    def take(self) -> list[str]:
+        """All of it, as lines."""
+        lines = [*self._lines, *encode_arrivals(self._relay, self._arrived)]
+        self._lines.clear()
+        self._arrived.clear()
+        return lines
+
+
 def encode_arrivals(relay: str, accounts: Iterable[ClientId]) -> list[str]:
     """There is new mail for these accounts."""
     ids = [account.raw.hex() for account in dict.fromkeys(accounts)]

@@ -186,8 +186,7 @@ class Put(PostgresOperation):
         rows: list[MessageRow] = []
         results = [put.place(work, rows) for put in group]
         if rows:
-            statements.add_messages(work.cursor, rows)
-            work.write_mailboxes()
+            statements.store_messages(work.cursor, rows, work.take_changed())
         return results
 
     def place(self, work: PostgresWork, rows: list[MessageRow]) -> Sequence[PutOutcome]:
@@ -541,14 +540,10 @@ class Announce(PostgresOperation):
     """Tell the other relays something."""
 
     name: ClassVar[str] = "announcement"
-    writes: ClassVar[bool] = True
-    repeatable: ClassVar[bool] = True
+    commutes: ClassVar[bool] = True  # and so is a transaction by itself
 
     channel: str
     payloads: Sequence[str]
 
-    @classmethod
-    def run_group(cls, work: PostgresWork, group: Sequence[Announce]) -> Sequence[object]:
-        payloads = list(chain.from_iterable([each.payloads for each in group]))
-        statements.notify(work.cursor, group[0].channel, payloads)
-        return [None] * len(group)
+    def run(self, work: PostgresWork) -> None:
+        statements.notify(work.cursor, self.channel, self.payloads)

@@ -136,35 +136,45 @@ def lock_mailboxes(cursor: Cursor, clients: Sequence[int]) -> Iterable[MailboxRo
     return cursor.fetchall()
 
 
+_WRITE_MAILBOXES: Final = (
+    "UPDATE mailbox SET last_sequence = new.last_sequence, settled = new.settled,"
+    " epoch = new.epoch, messages = new.messages, content = new.content"
+    " FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],"
+    " %b::bigint[]) AS new (client, last_sequence, settled, epoch, messages, content)"
+    " WHERE mailbox.client = new.client"
+)
+
+
 def write_mailboxes(cursor: Cursor, mailboxes: Sequence[Mailbox]) -> None:
     """Put what these mailboxes hold into the database."""
-    cursor.execute(
-        "UPDATE mailbox SET last_sequence = new.last_sequence, settled = new.settled,"
-        " epoch = new.epoch, messages = new.messages, content = new.content"
-        " FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],"
-        " %b::bigint[]) AS new (client, last_sequence, settled, epoch, messages, content)"
-        " WHERE mailbox.client = new.client",
-        (
-            [each.client for each in mailboxes],
-            [each.last_sequence for each in mailboxes],
-            [each.settled for each in mailboxes],
-            [each.epoch for each in mailboxes],
-            [each.messages for each in mailboxes],
-            [each.content for each in mailboxes],
-        ),
+    cursor.execute(_WRITE_MAILBOXES, _columns_of(mailboxes))
+
+
+def _columns_of(mailboxes: Sequence[Mailbox]) -> tuple[list[int], ...]:
+    return (
+        [each.client for each in mailboxes],
+        [each.last_sequence for each in mailboxes],
+        [each.settled for each in mailboxes],
+        [each.epoch for each in mailboxes],
+        [each.messages for each in mailboxes],
+        [each.content for each in mailboxes],
     )
 
 
 # Messages
 
 
-def add_messages(cursor: Cursor, rows: Sequence[MessageRow]) -> None:
-    """Insert messages."""
+def store_messages(
+    cursor: Cursor, rows: Sequence[MessageRow], mailboxes: Sequence[Mailbox]
+) -> None:
+    """Insert messages, and keep what their mailboxes hold then. One statement: each is a wait for the
+    server."""
     cursor.execute(
-        "INSERT INTO mailbox_message (recipient, sequence, sender, type, stored_at, size, content)"
-        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::smallint[],"
-        " %b::float8[], %b::integer[], %b::bytea[])",
-        tuple(map(list, zip(*rows, strict=True))),
+        "WITH messages AS (INSERT INTO mailbox_message"  # noqa: S608 - of constants
+        " (recipient, sequence, sender, type, stored_at, size, content) SELECT * FROM"
+        " unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::smallint[], %b::float8[],"
+        f" %b::integer[], %b::bytea[])) {_WRITE_MAILBOXES}",
+        (*map(list, zip(*rows, strict=True)), *_columns_of(mailboxes)),
     )
 
 

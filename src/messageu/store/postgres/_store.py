@@ -40,6 +40,7 @@ from .._sqlite import random_client_id
 from . import _account_statements as account_statements
 from ._accounts import PostgresAccountStore
 from ._address import PostgresAddress
+from ._announcements import Announcements
 from ._connection import LanePool
 from ._engine import Cursor
 from ._lanes import Lanes
@@ -136,10 +137,13 @@ class PostgresStore:
         self._sharers = 1
         self._is_open: _Open | None = None
         self._closing: Deferred[None] = succeed(None)
+        self._announcements = Announcements(self._relay)
+        self._is_announcing = False
         self.accounts = PostgresAccountStore(
             submit=self._submit_account,
             keep_house=self._keep_house,
             scatter=self._scatter,
+            announcements=self._announcements,
             announce=self._announce,
             relay=self._relay,
             now=now,
@@ -306,11 +310,21 @@ class PostgresStore:
     def _tell(self, news: News) -> None:
         self._hear(news)
 
-    def _announce(self, lines: Sequence[str]) -> None:
-        if self._is_open is not None:
-            announced = self._is_open.lanes.submit_background(Announce(self._channel, lines))
-            # Whoever does not hear it looks by himself some time.
-            announced.addErrback(lambda failure: failure.trap(StoreError))
+    def _announce(self) -> None:
+        if self._is_announcing or self._is_open is None:
+            return
+        lines = self._announcements.take()
+        if not lines:
+            return
+        self._is_announcing = True
+        announced = self._is_open.lanes.submit_background(Announce(self._channel, lines))
+        # Whoever does not hear it looks by himself some time.
+        announced.addErrback(lambda failure: failure.trap(StoreError))
+        announced.addCallback(self._end_announcement)
+
+    def _end_announcement(self, _: object) -> None:
+        self._is_announcing = False
+        self._announce()
 
     def _submit_account(self, operation: Any) -> Deferred[Any]:
         return self._submit(operation)

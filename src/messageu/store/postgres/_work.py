@@ -118,11 +118,16 @@ class PostgresWork:
 
     def write_mailboxes(self) -> None:
         """Put what has changed into the database."""
-        changed = [each for each in self._mailboxes.values() if each.changed]
+        changed = self.take_changed()
         if changed:
             statements.write_mailboxes(self.cursor, changed)
-            for each in changed:
-                each.changed = False
+
+    def take_changed(self) -> Sequence[Mailbox]:
+        """The mailboxes that have changed, which whoever asks puts into the database."""
+        changed = [each for each in self._mailboxes.values() if each.changed]
+        for each in changed:
+            each.changed = False
+        return changed
 
     def take_deletable(self, sizes: Iterable[int]) -> int:
         """How many of what has these sizes this transaction may still delete, from the first on."""

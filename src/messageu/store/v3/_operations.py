@@ -328,16 +328,13 @@ class _Placing:
     def write(self, work: AccountWork) -> None:
         """Insert the rows, and keep what the mailboxes hold."""
         if self.mail:
-            work.accounts.add_mail(work.cursor, self.mail, self.tombstones)
             changed = {row[1] for row in self.mail}
-            work.accounts.set_mailboxes(
-                work.cursor,
-                [
-                    (each.last_sequence, each.messages, each.content, each.account)
-                    for each in self.mailboxes.values()
-                    if each.account in changed
-                ],
-            )
+            mailboxes = [
+                (each.last_sequence, each.messages, each.content, each.account)
+                for each in self.mailboxes.values()
+                if each.account in changed
+            ]
+            work.accounts.store_mail(work.cursor, self.mail, self.tombstones, mailboxes)
 
 
 @frozen

@@ -234,14 +234,6 @@ def find_mailboxes(cursor: Cursor, account_ids: Sequence[bytes]) -> Mapping[byte
     return found
 
 
-def set_mailboxes(cursor: Cursor, rows: Iterable[tuple[int, int, int, int]]) -> None:
-    """Keep last sequences, messages, bytes: of accounts by their integer keys, which come last."""
-    cursor.executemany(
-        "UPDATE account_mailbox SET last_sequence = ?, messages = ?, content = ? WHERE account = ?",
-        rows,
-    )
-
-
 def find_tombstones(
     cursor: Cursor, envelopes: Sequence[tuple[int, bytes]]
 ) -> Mapping[tuple[int, bytes], tuple[bytes, int]]:
@@ -268,8 +260,14 @@ def last_place(cursor: Cursor) -> int:
     return int(place)
 
 
-def add_mail(cursor: Cursor, mail: Sequence[MailRow], tombstones: Sequence[TombstoneRow]) -> None:
-    """Insert mail, and the memory of it; many rows a statement, for the reason that v2 has."""
+def store_mail(
+    cursor: Cursor,
+    mail: Sequence[MailRow],
+    tombstones: Sequence[TombstoneRow],
+    mailboxes: Sequence[tuple[int, int, int, int]],
+) -> None:
+    """Insert mail, and the memory of it; many rows a statement, for the reason that v2 has. Keep what
+    the mailboxes hold then: last sequences, messages, bytes, and whose they are."""
     for table, rows in (("account_mail", mail), ("account_tombstone", tombstones)):
         for some in _in_steps(rows):
             values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(some))
@@ -277,6 +275,10 @@ def add_mail(cursor: Cursor, mail: Sequence[MailRow], tombstones: Sequence[Tombs
                 f"INSERT INTO {table} VALUES {values}",  # noqa: S608 - of constants
                 tuple(chain.from_iterable(some)),
             )
+    cursor.executemany(
+        "UPDATE account_mailbox SET last_sequence = ?, messages = ?, content = ? WHERE account = ?",
+        mailboxes,
+    )
 
 
 def list_waiting(

@@ -60,15 +60,18 @@ class AccountStatements(Protocol):
     def find_mailboxes(
         self, cursor: Any, account_ids: Sequence[bytes]
     ) -> Mapping[bytes, MailboxRow]: ...
-    def set_mailboxes(self, cursor: Any, rows: Sequence[tuple[int, int, int, int]]) -> None: ...
     def take_from_mailboxes(self, cursor: Any, rows: Sequence[tuple[int, int, int]]) -> None: ...
 
     def find_tombstones(
         self, cursor: Any, envelopes: Sequence[tuple[int, bytes]]
     ) -> Mapping[tuple[int, bytes], tuple[bytes, int]]: ...
     def last_place(self, cursor: Any) -> int: ...
-    def add_mail(
-        self, cursor: Any, mail: Sequence[MailRow], tombstones: Sequence[TombstoneRow]
+    def store_mail(
+        self,
+        cursor: Any,
+        mail: Sequence[MailRow],
+        tombstones: Sequence[TombstoneRow],
+        mailboxes: Sequence[tuple[int, int, int, int]],
     ) -> None: ...
     def list_waiting(
         self, cursor: Any, account: int, after: int, limit: int
