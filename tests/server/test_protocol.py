@@ -1266,6 +1266,66 @@ class StopTests(SynchronousTestCase):
         client.line.run()
         self.successResultOf(stopped)
 
+    def send_many(self, client: Any, count: int) -> None:
+        """Send messages at once, of which the store answers none yet."""
+        client.send(v2.Request(self.anna, v2.SendMessage(self.anna, 3, b"x")).encode() * count)
+
+    def test_what_waits_to_be_taken(self) -> None:
+        """What has arrived is answered, too, when there was no room yet to take it: all of it, and
+        nothing that comes later. Then this half is shut down."""
+        for half_closed in (False, True):
+            relay = self.relay = MemoryRelay(SlowStore(self.memory.store), read_ahead=2)
+            client = relay.dial()
+            self.send_many(client, 7)
+            if half_closed:
+                client.line.client.loseWriteConnection()
+                client.line.run()
+            stopped = relay.factory.drain()
+            if not half_closed:
+                self.send_many(client, 3)
+            answered = 0
+            while relay.store.waiting:
+                relay.store.finish(0)
+                client.line.run()
+                answered += len(client.take())
+            self.assertEqual(answered, 7)
+            self.assertTrue(client.side.input_ended)
+            client.line.client.loseConnection()
+            client.line.run()
+            self.successResultOf(stopped)
+            self.assertEqual(len(relay.clock.getDelayedCalls()), 0)
+
+    def test_what_waits_to_be_read(self) -> None:
+        """So is what the kernel has and nobody has read, on a connection that was at rest, and on a
+        new one."""
+        for is_new in (False, True):
+            client = self.relay.dial()
+            if not is_new:
+                self.send_many(client, 1)
+                self.store.finish(0)
+                client.line.run()
+                client.take()
+            client.line.client.write(
+                v2.Request(self.anna, v2.SendMessage(self.anna, 3, b"x")).encode()
+            )
+            client.line.client.step()
+            self.relay.factory.drain()
+            client.line.run()
+            self.store.finish(0)
+            client.line.run()
+            self.assertEqual(len(client.take()), 1)
+            self.assertTrue(client.side.input_ended)
+            self.setUp()
+
+    def test_half_a_request(self) -> None:
+        """A request of which only a part has arrived is not waited for."""
+        client = self.relay.dial()
+        client.send(header(603, 100) + b"x")
+        self.relay.factory.drain()
+        client.line.run()
+        self.assertTrue(client.side.input_ended)
+        self.assertEqual(client.take(), [])
+
     def test_grace(self) -> None:
         """Who is not done within the grace period is aborted, and keeps his mail."""
         self.store.store.put([Envelope(self.anna, self.anna, 3, b"x" * 1_000_000)])

@@ -42,11 +42,7 @@ class RelayProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
-        session = self._session
-        if session is None:
-            session = self._session = Session(
-                self._exchange, self.address, self.transport, self._rest
-            )
+        session = self._session or self._wake()
         session.receive(data)
 
     def readConnectionLost(self) -> None:
@@ -67,6 +63,11 @@ class RelayProtocol(Protocol):
         self._exchange.recent.forget(self)
         self._gone(self)
 
+    def _wake(self) -> Session:
+        session = Session(self._exchange, self.address, self.transport, self._rest)
+        self._session = session
+        return session
+
     # What the session tells.
 
     def _rest(self) -> None:
@@ -81,11 +82,13 @@ class RelayProtocol(Protocol):
             self._session = None
 
     def stop(self) -> None:
-        """Answer what was taken, take no more, and close."""
-        if self._session is None:
-            self.transport.loseConnection()
-        else:
+        """Answer what has arrived, take no more, and close."""
+        if self._session is not None:
             self._session.stop()
+        elif self._exchange.probe_of(self.transport).unread():
+            self._wake().stop()
+        else:
+            self.transport.loseConnection()
 
     def abort(self) -> None:
         """Give up the connection at once."""

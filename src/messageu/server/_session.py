@@ -57,6 +57,7 @@ class Session:
         "_holds_input",
         "_horizon",
         "_input_ended",
+        "_last_call",
         "_lifecycle",
         "_next_look",
         "_outlet",
@@ -101,6 +102,7 @@ class Session:
         self._parser = Parser(exchange.codec)
         self._decoding = False
         self._input_ended = False
+        self._last_call: int | None = None  # bytes of input, after which no request is taken
         self._reading = True
         self._frame_since: float | None = None
         self._holds_input = False
@@ -123,6 +125,7 @@ class Session:
         return (
             self._state == "open"
             and self._reading
+            and self._last_call is None
             and not (self._row.waiting or self._parser.mid_frame or self._outlet.busy)
             and (self._delivery is None or self._delivery.ended)
         )
@@ -185,9 +188,8 @@ class Session:
     # What the relay tells.
 
     def stop(self) -> None:
-        """Answer what was taken, take no more, and close."""
-        idle = not (self._row.waiting or self._outlet.watched or self._parser.mid_frame)
-        self._change(self._lifecycle.leave if idle else self._lifecycle.stop)
+        """Answer what has arrived, take no more, and close."""
+        self._last_call = self._parser.received + (self._probe.unread() or 0)
         self._go_on()
 
     def evict(self) -> None:
@@ -233,6 +235,8 @@ class Session:
         while (room := self._room) > 0 and self._take_next(room):
             pass
         self._decoding = False
+        if self._last_call is not None:
+            self._leave_after(self._last_call, all_taken=room > 0)
         if room <= 0:
             self._parser.trim()
         self._account()
@@ -240,6 +244,14 @@ class Session:
             self._steer_reading()
         if self._state != "open":
             self._see_whether_done()
+
+    def _leave_after(self, last_call: int, *, all_taken: bool) -> None:
+        received = self._parser.received
+        if received - self._parser.buffered < last_call and not (all_taken and received >= last_call):
+            return
+        self._last_call = None
+        idle = not (self._row.waiting or self._outlet.watched or self._parser.mid_frame)
+        self._change(self._lifecycle.leave if idle else self._lifecycle.stop)
 
     def _see_whether_done(self) -> None:
         if self._row.waiting or (self._state == "half closed" and self._room <= 0):
