@@ -6,6 +6,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -127,6 +128,64 @@ class MakeServiceTests(SynchronousTestCase):
         for words in ("nonsense", "tcp:", "tcp:x", "weird:1"):
             self.options["endpoints"] = []
             self.assertRaises(SystemExit, self.start, "-e", words)
+
+
+class BalancerTests(SynchronousTestCase):
+    """The options for whoever runs it behind a load balancer."""
+
+    def parse(self, *words: str) -> Options:
+        """The options that these words make."""
+        options = Options()
+        options.parseOptions(words)
+        return options
+
+    def test_default(self) -> None:
+        """Without them there is no balancer."""
+        options = self.parse()
+        self.assertEqual(
+            (options["networks"], options["health"], options["drain"]), (None, None, 0)
+        )
+
+    def test_given(self) -> None:
+        """Networks, an endpoint and a time, as they are given."""
+        options = self.parse(
+            *("--proxy-protocol", "10.0.0.0/8,127.0.0.1", "--health", "tcp:8404", "--drain", "2.5")
+        )
+        self.assertIn("10.9.8.7", options["networks"])
+        self.assertNotIn("127.0.0.2", options["networks"])
+        self.assertEqual((options["health"], options["drain"]), ("tcp:8404", 2.5))
+
+    def test_nonsense(self) -> None:
+        """What is none is an error of usage, in one line."""
+        for words, line in (
+            (("--proxy-protocol", "10.0.0.1/8"), "--proxy-protocol: 10.0.0.1/8 has host bits set"),
+            (("--proxy-protocol", ""), "--proxy-protocol: "),
+            (("--proxied-goodbyes",), "--proxied-goodbyes is for relays with --proxy-protocol"),
+            (("--health", "8404"), "'8404' is not an endpoint: "),
+            (("--drain", "-1"), "--drain wants a number of seconds"),
+            (("--drain", "inf"), "--drain wants a number of seconds"),
+            (("--drain", "nan"), "--drain wants a number of seconds"),
+            (("--drain", "soon"), ""),
+        ):
+            end = self.assertRaises(SystemExit, self.parse, *words)
+            self.assertTrue(str(end.code).startswith(f"messageu: {line}"), end.code)
+            self.assertNotIn("\n", str(end.code))
+
+    def test_made(self) -> None:
+        """The relay listens for questions about its health beside what it serves, and refuses
+        whoever is no balancer."""
+        reactor = MemoryReactorClock()
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        options = self.parse(
+            *("--database", str(folder / "mail.db"), "-e", "tcp:1", "--v3", "tcp:2"),
+            *("--health", "tcp:3", "--proxy-protocol", "10.0.0.0/8"),
+        )
+        makeService(options, reactor).privilegedStartService()
+        self.assertEqual([server[0] for server in reactor.tcpServers], [1, 2, 3])
+        for _, factory, *_ in reactor.tcpServers[:2]:
+            self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+            self.assertIsNotNone(factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
 
 
 class PortFileTests(SynchronousTestCase):

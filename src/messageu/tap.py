@@ -23,17 +23,23 @@ from messageu.model.v3 import Registration
 from messageu.server import (
     LIMITS,
     BadLimit,
+    BadNetworks,
+    Balancing,
     ControlFactory,
     ControlSocket,
     Door,
     Expiry,
+    Health,
     Limits,
+    Networks,
     RelayService,
     control_path,
+    heed_signals,
     read_limits,
+    read_networks,
 )
 from messageu.server.v3 import Offer
-from messageu.store import SCHEMA_VERSION, Quota, SqliteStore, beside
+from messageu.store import SCHEMA_VERSION, IChecked, Quota, SqliteStore, beside
 
 if TYPE_CHECKING:
     from messageu.store.postgres import PostgresStore
@@ -131,18 +137,40 @@ class Options(UsageOptions):
                 "[default: the name of the database and .control]"
             ),
         ],
+        [
+            "proxy-protocol",
+            None,
+            None,
+            (
+                "Networks of load balancers, such as 10.0.0.0/8,127.0.0.1: every connection must "
+                "come from there, and begin with a PROXY header (v1 or v2)."
+            ),
+        ],
+        [
+            "drain",
+            None,
+            0.0,
+            "Seconds for which it still serves, and is not ready, after SIGTERM or SIGINT.",
+            float,
+        ],
     ]
 
     optFlags: ClassVar[list[list[Any]]] = [
         ["no-control", None, "Make no socket for messageu-admin."],
         ["no-v2", None, "Serve v3 only."],
         ["no-v3", None, "Serve v2 only."],
+        [
+            "proxied-goodbyes",
+            None,
+            "Behind a balancer, too, a client of v2 that ends its half has its mail.",
+        ],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
         self["v3"] = []
+        self["health"] = None
         self["limits"] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -169,6 +197,11 @@ class Options(UsageOptions):
             raise UsageError(f"--v3 wants a tcp: endpoint, not {description!r}")
         self["v3"].append(description)
 
+    def opt_health(self, description: str) -> None:
+        """Where to answer /healthz and /readyz over HTTP, as a load balancer asks. [default: nowhere]"""
+        _check_endpoint(description)
+        self["health"] = description
+
     def opt_limit(self, setting: str) -> None:
         """Set a limit, as NAME=VALUE; may be given several times. [default: see --limits]"""
         self["limits"].append(setting)
@@ -193,9 +226,22 @@ class Options(UsageOptions):
             self["registration"] = REGISTRATIONS[self["registration"]]
         except KeyError:
             raise UsageError("--registration is open, token or closed") from None
+        if not 0 <= self["drain"] < float("inf"):
+            raise UsageError("--drain wants a number of seconds")
+        self["networks"] = self._read_networks()
         for one, other in EXCLUDE_EACH_OTHER:
             if self[one] and self[other]:
                 raise UsageError(f"--{one} and --{other} exclude each other")
+
+    def _read_networks(self) -> Networks | None:
+        if self["proxy-protocol"] is None:
+            if self["proxied-goodbyes"]:
+                raise UsageError("--proxied-goodbyes is for relays with --proxy-protocol")
+            return None
+        try:
+            return read_networks(self["proxy-protocol"])
+        except BadNetworks as error:
+            raise UsageError(f"--proxy-protocol: {error}") from None
 
 
 def _check_endpoint(description: str) -> None:
@@ -237,6 +283,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         _keep_stderr(),
         _control(options, database, reactor, lambda: _status(database, service)),
         _offer(options, database, reactor),
+        _balancing(options, database.store, reactor),
     )
     return service
 
@@ -301,6 +348,18 @@ def _offer(options: Options, database: _Database, reactor: Any) -> Offer | None:
     given = options["v3-certificate"]
     certificate = beside(database.beside, ".tls.pem") if given is None else Path(given).absolute()
     return Offer(doors, certificate, database.store.accounts, options["registration"], time.time)
+
+
+def _balancing(options: Options, store: IChecked, reactor: Any) -> Balancing:
+    text = options["health"]
+    health = text and Health(Door(f"health on {text}", serverFromString(reactor, text)), store)
+    return Balancing(
+        networks=options["networks"],
+        goodbyes=bool(options["proxied-goodbyes"]),
+        health=health,
+        drain=options["drain"],
+        heed=heed_signals(reactor),
+    )
 
 
 def _control(

@@ -12,7 +12,8 @@ from twisted.python.components import proxyForInterface
 from zope.interface.verify import verifyObject
 
 from messageu.model import NOBODY, ClientId, Envelope, PublicKey, UserName
-from messageu.server import Limits, LimitSettings, RelayFactory, RelayProtocol
+from messageu.server import Limits, LimitSettings, RelayFactory, RelayProtocol, read_networks
+from messageu.server._proxied import ProxiedFactory
 from messageu.store import IMailboxStore, MemoryStore
 from messageu.testing.transport import Faults, HalfCloseableRecorder, Line
 from messageu.wire import NEED_DATA, Parser, v2
@@ -83,6 +84,27 @@ class MemoryRelay:
         protocol = self.factory.buildProtocol(_Address(host))
         assert protocol is not None, "refused"
         return MemoryClient(self, protocol, from_client, from_server)
+
+    def behind_balancer(self, networks: str = "10.0.0.0/8") -> ProxiedFactory:
+        """What makes its connections when balancers in some networks pass them on."""
+        exchange = self.factory.exchange
+        return ProxiedFactory(
+            self.factory,
+            read_networks(networks),
+            self.clock,
+            self.limits,
+            lambda host, what: exchange.notices.note(exchange.peer_name(host), what),
+        )
+
+    def pass_on(
+        self, factory: ProxiedFactory, header: bytes, host: str = "10.0.0.1"
+    ) -> MemoryClient:
+        """A new connection by way of a balancer, which has sent this; it must not be refused."""
+        protocol = factory.buildProtocol(_Address(host))
+        assert protocol is not None, "refused"
+        client = MemoryClient(self, protocol, None, None)
+        client.send(header)
+        return client
 
     def register(self, name: str) -> ClientId:
         """A new client."""

@@ -155,6 +155,12 @@ class HitTests(SynchronousTestCase):
         self.wait(12)
         self.successResultOf(stopped)
 
+    def meet_proxy_deadline(self) -> None:
+        """A balancer that does not say whose connections they are."""
+        factory = self.start().behind_balancer()
+        self.clients = [self.relay.pass_on(factory, b"PROXY ") for _ in range(TIMES)]
+        self.wait(6)
+
     def meet_registrations_a_minute(self) -> None:
         """More names than one address may take."""
         self.start(registrations_a_minute=1)

@@ -15,10 +15,25 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.model import Envelope, PublicKey, UserName
-from messageu.server import Door, Expiry, Limits, RelayService, StartFailed
+from messageu.model import NOBODY, Envelope, PublicKey, UserName
+from messageu.server import (
+    Balancing,
+    Door,
+    Expiry,
+    Health,
+    Limits,
+    RelayService,
+    StartFailed,
+    read_networks,
+)
+from messageu.server._health import HealthFactory
+from messageu.server._probe import probe_of, proxied_probe_of
+from messageu.server._proxied import ProxiedFactory
+from messageu.server._readiness import Condition
 from messageu.server._service import EXPIRY_INTERVAL, SPARE_DESCRIPTORS, descriptors_for
 from messageu.store import MemoryStore, StoreUnavailable, StoreUnusable
+from messageu.testing.transport import HalfCloseableRecorder, Line
+from messageu.wire import v2
 
 
 class BrokenDoor:
@@ -158,6 +173,151 @@ class ServiceTests(SynchronousTestCase):
             [(event["log_level"], event["line"]) for event in events],
             [(LogLevel.critical, "cannot listen on slow:1: no such thing")],
         )
+
+
+class Port:
+    """An endpoint, and the port that it makes.
+
+    :ivar factory: what listens there, while something does.
+    """
+
+    factory: Any = None
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        """Listen."""
+        self.factory = factory
+        factory.doStart()
+        return succeed(self)
+
+    def stopListening(self) -> None:  # noqa: N802 - Twisted's name
+        """Listen no more."""
+        self.factory.doStop()
+        self.factory = None
+
+
+class BalancingTests(SynchronousTestCase):
+    """What a relay does for a load balancer, from its start to its end."""
+
+    def start(self, drain: float = 0.0, **agreed: Any) -> RelayService:
+        """A relay that serves at one door, and is asked at another how it is."""
+        self.reactor = MemoryReactorClock()
+        self.store = MemoryStore(now=self.reactor.seconds)
+        self.door, self.health = Port(), Port()
+        self.impatient: list[Any] = []
+        self.service = RelayService(
+            [Door("a door", self.door)],
+            self.store,
+            self.reactor,
+            Limits(),
+            balancing=Balancing(
+                health=Health(Door("health", self.health), self.store),
+                drain=drain,
+                heed=self.impatient.append,
+                **agreed,
+            ),
+        )
+        self.service.startService()
+        return self.service
+
+    def condition(self) -> Condition:
+        """What whoever asks is told."""
+        return self.successResultOf(self.health.factory.readiness.ask())
+
+    def test_serving(self) -> None:
+        """It is ready when it serves, and says at the start where it is asked."""
+        with capturedLogs() as events:
+            self.start()
+        self.assertIsInstance(self.health.factory, HealthFactory)
+        self.assertIs(self.condition(), Condition.READY)
+        self.assertEqual(events[-1]["doors"], "a door and health")
+
+    def test_drain(self) -> None:
+        """Told to stop, it is not ready at once; but it lets in whoever comes, and answers, until
+        the time is over."""
+        stopped = self.start(drain=5).stopService()
+        lines: list[Line] = []
+        for turn in range(5):
+            self.assertIs(self.condition(), Condition.DRAINING)
+            lines.append(Line(HalfCloseableRecorder(), self.door.factory.buildProtocol(None)))
+            for number, line in enumerate(lines):
+                name = UserName(b"%d in turn %d" % (number, turn))
+                line.client.write(
+                    v2.Request(NOBODY, v2.Register(name, PublicKey(bytes(160)))).encode()
+                )
+                line.run()
+                self.assertEqual(len(line.client.protocol.received), (turn - number + 1) * 23)
+            self.assertNoResult(stopped)
+            self.reactor.advance(1)
+        self.assertIsNone(self.door.factory)
+        for line in lines:
+            line.run()
+            self.assertTrue(line.server.closed)
+        self.successResultOf(stopped)
+
+    def test_impatience(self) -> None:
+        """Whoever does not want to wait for that need not."""
+        stopped = self.start(drain=5).stopService()
+        self.impatient[0]()
+        self.successResultOf(stopped)
+        self.assertFalse(self.store.is_open)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_no_drain(self) -> None:
+        """Without such a time it stops at once, and nobody is asked for his patience."""
+        self.successResultOf(self.start().stopService())
+        self.assertEqual(self.impatient, [])
+        self.assertEqual((self.door.factory, self.health.factory), (None, None))
+
+    def test_never_started(self) -> None:
+        """One that does not serve does not drain."""
+        service = RelayService(
+            [], self.make_store(), MemoryReactorClock(), Limits(), balancing=Balancing(drain=5)
+        )
+        self.successResultOf(service.stopService())
+
+    def make_store(self) -> MemoryStore:
+        """One that is not open."""
+        return MemoryStore(now=lambda: 0.0)
+
+    def test_health_is_last(self) -> None:
+        """It can be asked how it is until everybody has gone and the store is closed."""
+        service = self.start()
+        gone: Deferred[None] = Deferred()
+        self.patch(service._factory, "drain", lambda: gone)
+        stopped = service.stopService()
+        self.assertIsNone(self.door.factory)
+        self.assertIs(self.condition(), Condition.DRAINING)
+        closed: Deferred[None] = Deferred()
+        self.patch(self.store, "close", lambda: closed)
+        gone.callback(None)
+        self.assertIs(self.condition(), Condition.DRAINING)
+        closed.callback(None)
+        self.successResultOf(stopped)
+        self.assertIsNone(self.health.factory)
+
+    def test_headers(self) -> None:
+        """Behind balancers all its doors want headers, but for that of its health. Those whose header
+        is awaited when it stops are let go."""
+        service = self.start(networks=read_networks("10.0.0.0/8"))
+        self.assertIsInstance(self.door.factory, ProxiedFactory)
+        self.assertIsInstance(self.health.factory, HealthFactory)
+        waiting = self.door.factory.buildProtocol(mock.Mock(host="10.0.0.1"))
+        waiting.transport = mock.Mock()
+        self.successResultOf(service.stopService())
+        waiting.transport.abortConnection.assert_called_once_with()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(service.limits.connections, 0)
+
+    def test_good_byes(self) -> None:
+        """What the kernel has acknowledged counts unless a balancer is between, and then if it is
+        said to."""
+        networks = read_networks("10.0.0.0/8")
+        for agreed, probe in (
+            ({}, probe_of),
+            ({"networks": networks}, proxied_probe_of),
+            ({"networks": networks, "goodbyes": True}, probe_of),
+        ):
+            self.assertIs(self.start(**agreed)._factory.exchange.probe_of, probe)
 
 
 class DescriptorTests(SynchronousTestCase):

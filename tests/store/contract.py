@@ -27,6 +27,7 @@ from messageu.model import (
 from messageu.store import (
     NO_QUOTA,
     START,
+    IChecked,
     IMailboxStore,
     MemoryStore,
     Quota,
@@ -231,6 +232,20 @@ class StoreContract:
     def test_interface(self):
         """It is what the relay asks for."""
         self.assertTrue(verifyObject(IMailboxStore, self.store))
+        self.assertTrue(verifyObject(IChecked, self.store))
+
+    def test_check(self):
+        """An open store can be asked whether it works, as often as one likes, and is as before; a
+        closed one does not work."""
+        alice, bob = self.two()
+        self.put(alice, bob, b"kept")
+        for _ in range(3):
+            self.assertIsNone(self.result(self.store.check()))
+        self.assertEqual(self.waiting(bob), [b"kept"])
+        self.result(self.store.close())
+        self.assertRaises(StoreUnavailable, self.result, self.store.check())
+        self.store.open()
+        self.assertIsNone(self.result(self.store.check()))
 
     # Clients
 

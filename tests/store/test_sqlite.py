@@ -271,6 +271,28 @@ class SqliteStoreTests(StoreContract, SynchronousTestCase):
         self.assertEqual(self.waiting(bob), [b"kept"])
         self.assertEqual(kept.number, 1)
 
+    def test_check_in_an_outage(self):
+        """A check fails when nothing can be committed, and does not when that is over."""
+        for fault in ({"is_full": True}, {"failing_commits": 1}):
+            with self.subTest(fault=fault), mock.patch.multiple(self.fixture.engine, **fault):
+                self.assertRaises(StoreUnavailable, self.result, self.store.check())
+        self.assertIsNone(self.result(self.store.check()))
+        self.flushLoggedErrors()
+
+    def test_check_is_on_the_disk(self):
+        """A check is a commit as any other, which reaches the write-ahead log, and changes
+        nothing; those that come together are one."""
+        log = self.fixture.path.with_name("defensive.db-wal")
+        self.result(self.store.check())
+        before, commits = log.read_bytes(), self.fixture.engine.commits
+        meta = self.sql("SELECT * FROM mailbox_meta ORDER BY name")
+        checks = [self.store.check() for _ in range(10)]
+        for check in checks:
+            self.result(check)
+        self.assertNotEqual(log.read_bytes(), before)
+        self.assertEqual(self.fixture.engine.commits, commits + 1)
+        self.assertEqual(self.sql("SELECT * FROM mailbox_meta ORDER BY name"), meta)
+
     def test_full_disk(self):
         """When SQLite itself finds no space nothing is lost, and it goes on when there is."""
         alice, bob = self.two()

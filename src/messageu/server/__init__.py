@@ -1,5 +1,6 @@
 """The relay: what it answers, to whom it still listens, and when mail has been delivered."""
 
+from ._balancing import Balancing
 from ._control import (
     LINE_LIMIT,
     Advance,
@@ -24,10 +25,14 @@ from ._control_socket import (
     socket_address,
 )
 from ._doors import Door
+from ._drain import heed_signals
 from ._factory import RelayFactory
+from ._health import Health
 from ._limits import Limits
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
+from ._proxied import BadNetworks, Networks, read_networks
+from ._proxy_header import BadHeader, Header, HeaderReader
 from ._service import Expiry, RelayService, StartFailed
 from ._settings import LIMITS, BadLimit, LimitSettings, read_limits
 
@@ -37,7 +42,10 @@ __all__ = [
     "Advance",
     "Answer",
     "BackupRequest",
+    "BadHeader",
     "BadLimit",
+    "BadNetworks",
+    "Balancing",
     "ControlError",
     "ControlFactory",
     "ControlSocket",
@@ -46,9 +54,13 @@ __all__ = [
     "Door",
     "Expiry",
     "Failed",
+    "Header",
+    "HeaderReader",
+    "Health",
     "InviteRequest",
     "LimitSettings",
     "Limits",
+    "Networks",
     "Postmaster",
     "RelayFactory",
     "RelayProtocol",
@@ -61,6 +73,8 @@ __all__ = [
     "control_path",
     "decode_answer",
     "encode_request",
+    "heed_signals",
     "read_limits",
+    "read_networks",
     "socket_address",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from secrets import token_bytes
 
 from twisted.internet.defer import DeferredSemaphore
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 
 from messageu.store import IMailboxStore
 from messageu.wire import v2
@@ -17,6 +18,7 @@ from ._intake import Intake
 from ._limits import Limits
 from ._notices import Notices
 from ._postmaster import Postmaster
+from ._probe import BlindProbe, SocketProbe, probe_of
 from ._protocol import RelayProtocol
 from ._recent import RECENT_SESSIONS, Recent
 
@@ -35,10 +37,17 @@ class Pseudonyms:
 class RelayFactory(AcceptingFactory):
     """Makes a :class:`RelayProtocol` for each connection that the limits admit.
 
+    :param probe_of: the probe of a transport.
     :ivar exchange: what the connections to come will share.
     """
 
-    def __init__(self, store: IMailboxStore, clock: IReactorTime, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: IMailboxStore,
+        clock: IReactorTime,
+        limits: Limits,
+        probe_of: Callable[[ITransport], SocketProbe | BlindProbe] = probe_of,
+    ) -> None:
         super().__init__(clock, limits)
         notices = Notices(clock)
         limits.on_hit = self._note_hit
@@ -58,6 +67,7 @@ class RelayFactory(AcceptingFactory):
             peer_name=Pseudonyms(),
             notices=notices,
             recent=Recent(RECENT_SESSIONS, RelayProtocol.sleep),
+            probe_of=probe_of,
         )
 
     def make(self, address: str) -> RelayProtocol:

@@ -77,8 +77,26 @@ class SocketProbe:
             return None
 
 
+class ProxiedProbe(SocketProbe):
+    """For connections that a balancer passes on: what was acknowledged, the balancer's kernel has
+    acknowledged. Of the client's there is no telling (ADR 14)."""
+
+    def unacknowledged(self) -> int | None:
+        """No telling."""
+        return None
+
+
 def probe_of(transport: ITransport) -> SocketProbe | BlindProbe:
     """The probe that fits a transport."""
+    return _probe_of(transport, SocketProbe)
+
+
+def proxied_probe_of(transport: ITransport) -> SocketProbe | BlindProbe:
+    """The same, behind a balancer."""
+    return _probe_of(transport, ProxiedProbe)
+
+
+def _probe_of(transport: ITransport, kind: type[SocketProbe]) -> SocketProbe | BlindProbe:
     get_handle = getattr(transport, "getHandle", None)
     handle = get_handle() if get_handle is not None else None
-    return SocketProbe(handle) if isinstance(handle, socket.socket) else BlindProbe()
+    return kind(handle) if isinstance(handle, socket.socket) else BlindProbe()

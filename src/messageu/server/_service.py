@@ -26,10 +26,15 @@ from twisted.python.failure import Failure
 from messageu import __version__
 from messageu.store import IMailboxStore, News, Sharers, StoreError, StoreUnusable
 
+from ._balancing import Balancing
 from ._control_socket import ControlSocket, ControlUnusable
 from ._doors import Door
+from ._drain import Drain
 from ._factory import RelayFactory
+from ._health import HealthFactory
 from ._limits import Limits
+from ._probe import probe_of, proxied_probe_of
+from ._proxied import ProxiedFactory
 from .v3 import CertificateUnusable, Offer, Relay, TlsFactory
 
 _log = Logger()
@@ -54,11 +59,24 @@ class Expiry:
 
 
 @frozen
+class _Listener:
+    """A door; what makes the connections that come in there, and what those are served by."""
+
+    door: Door
+    factory: IProtocolFactory
+    served_by: IProtocolFactory
+
+
+@frozen
 class _Bound:
-    """A port, and what makes its connections."""
+    """A port, and what was to listen there."""
 
     port: IListeningPort
-    factory: IProtocolFactory
+    listener: _Listener
+
+    def close(self) -> Deferred[Any]:
+        """Listen no more."""
+        return maybeDeferred(self.port.stopListening)
 
 
 class RelayService(Service):
@@ -74,6 +92,7 @@ class RelayService(Service):
 
     :param offer: what that is to be.
     :param control: where the operator's commands come in, if anywhere.
+    :param balancing: what is agreed with a load balancer in front.
     :param stderr: where the child of a daemon says why it cannot start; closed when it has started.
     """
 
@@ -87,22 +106,30 @@ class RelayService(Service):
         stderr: TextIO | None = None,
         control: ControlSocket | None = None,
         offer: Offer | None = None,
+        balancing: Balancing | None = None,
     ) -> None:
+        balancing = balancing or Balancing()
+        self.limits = limits
         self._doors = doors
         self._store = store
         self._expiry = expiry
         self._stderr = stderr
         self._control = control
-        self._factory = RelayFactory(store, clock, limits)
+        believes = balancing.networks is None or balancing.goodbyes
+        self._factory = RelayFactory(
+            store, clock, limits, probe_of if believes else proxied_probe_of
+        )
         exchange = self._factory.exchange
         self.v3 = (
             None
             if offer is None
             else Relay(offer, clock, limits, exchange.peer_name, exchange.notices)
         )
+        self._health = None if balancing.health is None else HealthFactory(balancing.health, clock)
+        self._listeners = self._make_listeners(balancing, clock)
+        self._drain_time = Drain(balancing.drain, clock, balancing.heed)
         self._expiring = LoopingCall(self._expire)
         self._expiring.clock = clock
-        self.limits = limits
         self._ports: list[_Bound] | None = None
         self._failure: str | None = None
         # A failure is told to whoever started us: as an exit if that is this process, and as an
@@ -137,26 +164,40 @@ class RelayService(Service):
         if self._stderr is not None:
             self._stderr.close()
         super().startService()  # type: ignore[no-untyped-call]
+        if self._health is not None:
+            self._health.readiness.serve()
         for address in self.addresses:
             _log.info("clients of v3 are given the address {address}", address=address)
         _log.info(
             "messageu {version} serves {doors}",
             version=__version__,
-            doors=" and ".join(door.description for door, _ in self._listeners),
+            doors=" and ".join(listener.door.description for listener in self._listeners),
         )
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more, finish what is being answered, then close the store."""
+        """Wait until balancers have noticed, listen no more, finish what is being answered, then
+        close the store."""
+        serving = self.running
         super().stopService()  # type: ignore[no-untyped-call]
+        if self._health is not None:
+            self._health.readiness.drain()
+        if not serving:
+            return self._stop()
+        return self._drain_time.begin().addCallback(lambda _: self._stop())
+
+    def _stop(self) -> Deferred[None]:
         if self._expiring.running:
             self._expiring.stop()
         ports, self._ports = self._ports or [], None
-        closing: list[Deferred[Any]] = [maybeDeferred(bound.port.stopListening) for bound in ports]
+        health = [bound for bound in ports if isinstance(bound.listener.factory, HealthFactory)]
+        closing = [bound.close() for bound in ports if bound not in health]
         if self._control is not None:
             closing.append(self._control.close())
         closed = gatherResults(closing)
         closed.addCallback(lambda _: gatherResults(self._drain()))
         closed.addCallback(lambda _: self._store.close())
+        # Until the end somebody may ask whether it is alive.
+        closed.addCallback(lambda _: gatherResults([bound.close() for bound in health]))
         return closed.addCallback(lambda _: _log.info("the relay has stopped"))
 
     @property
@@ -167,25 +208,42 @@ class RelayService(Service):
         return [
             address_of(bound.port.getHost(), self.v3.pin)
             for bound in self._ports or ()
-            if isinstance(bound.factory, TlsFactory)
+            if isinstance(bound.listener.served_by, TlsFactory)
         ]
 
-    @property
-    def _listeners(self) -> Sequence[tuple[Door, IProtocolFactory]]:
-        listeners: list[tuple[Door, IProtocolFactory]] = [
-            (door, self._factory) for door in self._doors
-        ]
+    def _make_listeners(self, balancing: Balancing, clock: IReactorTime) -> Sequence[_Listener]:
+        doors: list[tuple[Door, IProtocolFactory]] = [(door, self._factory) for door in self._doors]
         if self.v3 is not None:
-            listeners += [(door, self.v3.listener) for door in self.v3.offer.doors]
+            doors += [(door, self.v3.listener) for door in self.v3.offer.doors]
+        listeners = [
+            _Listener(door, self._in_front(factory, balancing, clock), factory)
+            for door, factory in doors
+        ]
+        if balancing.health is not None and self._health is not None:
+            listeners.append(_Listener(balancing.health.door, self._health, self._health))
         return listeners
+
+    def _in_front(
+        self, factory: IProtocolFactory, balancing: Balancing, clock: IReactorTime
+    ) -> IProtocolFactory:
+        if balancing.networks is None:
+            return factory
+        exchange = self._factory.exchange
+        return ProxiedFactory(
+            factory,
+            balancing.networks,
+            clock,
+            self.limits,
+            lambda host, what: exchange.notices.note(exchange.peer_name(host), what),
+        )
 
     def _listen(self) -> None:
         self.limits.lower_connections(descriptors_for(self.limits.connection_limit))
         self._ports = ports = list[_Bound]()
-        for door, factory in self._listeners:
-            bound: Deferred[IListeningPort] = door.endpoint.listen(factory)
-            bound.addCallback(_Bound, factory).addCallback(ports.append)
-            bound.addErrback(self._keep_failure, door)
+        for listener in self._listeners:
+            bound: Deferred[IListeningPort] = listener.door.endpoint.listen(listener.factory)
+            bound.addCallback(_Bound, listener).addCallback(ports.append)
+            bound.addErrback(self._keep_failure, listener.door)
             # Twisted's own endpoints have bound, or failed to, by now.
             if self._failure is not None:
                 self._fail(self._failure)
@@ -197,6 +255,9 @@ class RelayService(Service):
             self._fail(str(error))
 
     def _drain(self) -> list[Deferred[None]]:
+        for listener in self._listeners:
+            if isinstance(listener.factory, ProxiedFactory):
+                listener.factory.close()
         draining = [self._factory.drain()]
         if self.v3 is not None:
             draining.append(self.v3.drain())

@@ -247,7 +247,9 @@ class Session:
 
     def _leave_after(self, last_call: int, *, all_taken: bool) -> None:
         received = self._parser.received
-        if received - self._parser.buffered < last_call and not (all_taken and received >= last_call):
+        if received - self._parser.buffered < last_call and not (
+            all_taken and received >= last_call
+        ):
             return
         self._last_call = None
         idle = not (self._row.waiting or self._outlet.watched or self._parser.mid_frame)

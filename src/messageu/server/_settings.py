@@ -244,6 +244,12 @@ class LimitSettings:
         (1, DAY),
         "seconds in which a client that has half-closed may acknowledge its mail",
     )
+    proxy_deadline: float = _limit(
+        5.0,
+        SECONDS,
+        (1, DAY),
+        "behind a balancer: seconds for the PROXY header of a connection to arrive",
+    )
     stop_grace: float = _limit(
         10.0,
         SECONDS,

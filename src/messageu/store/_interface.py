@@ -209,3 +209,11 @@ class IBackedUp(Interface):
 
         Fails with :class:`BackupFailed`, or with another :class:`StoreError`.
         """
+
+
+class IChecked(Interface):
+    """A store that can be asked whether it works."""
+
+    def check() -> Deferred[None]:
+        """Commit something that changes nothing, after what was asked for before. Fails with
+        :class:`StoreError` when that cannot be done, and so nothing else can."""

@@ -27,6 +27,7 @@ from ._interface import (
     START,
     Directory,
     DirectoryPage,
+    IChecked,
     IMailboxStore,
     Lease,
     Page,
@@ -74,7 +75,7 @@ def _operation(
     return operation
 
 
-@implementer(IMailboxStore)
+@implementer(IMailboxStore, IChecked)
 class MemoryStore:
     """The mailboxes in memory. They outlive :meth:`close`, until the object is gone.
 
@@ -205,6 +206,10 @@ class MemoryStore:
         )
         self._delete(gone)
         return count
+
+    @_operation
+    def check(self) -> None:
+        """Memory is there."""
 
     def _put(self, envelope: Envelope) -> MessageId | Refusal:
         if envelope.sender not in self._clients:

@@ -23,6 +23,7 @@ from ._arrivals import ARRIVALS_LIMIT, Arrivals
 from ._backup import BACKUP_PAUSE, Backup, InThread
 from ._batches import BatchRunner, Engine
 from ._caches import ClientKeys, LastSeen, MailboxUsage, Sequences
+from ._check import Check
 from ._engine import SqliteEngine
 from ._interface import (
     NO_QUOTA,
@@ -30,6 +31,7 @@ from ._interface import (
     Directory,
     DirectoryPage,
     IBackedUp,
+    IChecked,
     IMailboxStore,
     Lease,
     Page,
@@ -112,7 +114,7 @@ class _Held:
         self.lock.release()
 
 
-@implementer(IMailboxStore, IBackedUp)
+@implementer(IMailboxStore, IBackedUp, IChecked)
 class SqliteStore:
     """The mailboxes in one SQLite database, which belongs to one process (ADR 3).
 
@@ -247,6 +249,9 @@ class SqliteStore:
 
     def expire(self, before: float) -> Deferred[int]:
         return Deferred.fromCoroutine(self._expire(before))
+
+    def check(self) -> Deferred[None]:
+        return self._submit(Check())
 
     def back_up(self, target: Path, progress: Progress) -> Deferred[int]:
         if self._held is None:

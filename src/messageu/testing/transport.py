@@ -108,6 +108,11 @@ class LineEnd:
         if self._output_over and not self._aborting:
             self._end_output()
 
+    @property
+    def disconnecting(self) -> bool:
+        """Whether it closes when everything has left, as protocols of Twisted ask."""
+        return self._closing
+
     def loseWriteConnection(self) -> None:
         """Shut down this half when everything has left."""
         self._half_closing = True
