@@ -38,6 +38,7 @@ class Relay:
 
     :ivar ports: where, in the order of its endpoints.
     :ivar v3_addresses: what clients of v3 are given.
+    :ivar health_port: where it is asked how it is, or 0.
     """
 
     def __init__(self, log: Path, pid: int, process: subprocess.Popen[bytes] | None) -> None:
@@ -47,6 +48,8 @@ class Relay:
         self.ports = [int(port) for port in re.findall(r"RelayFactory starting on (\d+)", self.log)]
 
         self.v3_addresses = re.findall(r"the address (messageu://\S+)", self.log)
+        health = re.search(r"HealthFactory starting on (\d+)", self.log)
+        self.health_port = int(health[1]) if health else 0
 
     @property
     def log(self) -> str:

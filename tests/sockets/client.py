@@ -95,7 +95,12 @@ class SocketClient:
     """One connection."""
 
     def __init__(
-        self, port: int, *, receive_buffer: int | None = None, send_buffer: int | None = None
+        self,
+        port: int,
+        *,
+        receive_buffer: int | None = None,
+        send_buffer: int | None = None,
+        source: str | None = None,
     ) -> None:
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE)
@@ -103,6 +108,8 @@ class SocketClient:
             if size is not None:
                 self.socket.setsockopt(socket.SOL_SOCKET, option, size)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            self.socket.bind((source, 0))
         self.socket.connect(("127.0.0.1", port))
 
     def send(self, *pieces: bytes) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from messageu.server import Door, Limits, LimitSettings, RelayService
+from messageu.server import Balancing, Door, Limits, LimitSettings, RelayService
 from messageu.store import SqliteStore
 
 from .client import SocketClient, wait_until
@@ -31,6 +31,13 @@ def blocking(test: Callable[..., None]) -> Callable[..., Deferred[None]]:
     return run
 
 
+def free_endpoint() -> tuple[int, AdoptedStreamServerEndpoint]:
+    """A port that is taken, and the endpoint that listens there."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port: int = listener.getsockname()[1]
+    return port, AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET)
+
+
 class RelayTestCase(TestCase):
     """Tests with a relay.
 
@@ -42,9 +49,11 @@ class RelayTestCase(TestCase):
 
     def start_relay(self, **settings: float) -> int:
         """Start the relay; its port. At the end of the test it is stopped."""
-        listener = socket.create_server(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        endpoint = AdoptedStreamServerEndpoint(reactor, listener.detach(), socket.AF_INET)
+        return self.start_balanced(None, **settings)
+
+    def start_balanced(self, balancing: Balancing | None, **settings: float) -> int:
+        """The same, with what is agreed with a balancer."""
+        port, endpoint = free_endpoint()
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         self.limits = Limits(LimitSettings(**settings))
@@ -53,6 +62,7 @@ class RelayTestCase(TestCase):
             SqliteStore(folder / "defensive.db", reactor, now=time.time),
             reactor,
             self.limits,
+            balancing=balancing,
         )
         service.startService()
         self.addCleanup(service.stopService)

@@ -26,8 +26,13 @@ SIZES = {
 """The columns: the mail that waits."""
 
 
-class DeliveryTests(RelayTestCase):
-    """The table of deliveries."""
+def told() -> str:
+    """The table as it stands there."""
+    return DOCUMENT.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+
+
+class MeasuringTestCase(RelayTestCase):
+    """Tests that look what becomes of mail."""
 
     def setUp(self) -> None:
         # The deadlines of a relay that is to give up soon on whoever vanishes, and of one that is
@@ -65,6 +70,10 @@ class DeliveryTests(RelayTestCase):
         for number, behaviour in enumerate(BEHAVIOURS):
             cells = [self.measure(number, behaviour, mail) for mail in SIZES.values()]
             yield f"| {behaviour.text} | {' | '.join(cells)} |\n"
+
+
+class DeliveryTests(MeasuringTestCase):
+    """The table of deliveries."""
 
     @blocking
     def test_table_is_true(self) -> None:

@@ -1,0 +1,1 @@
+"""Relays behind the real HAProxy, where it is installed."""
