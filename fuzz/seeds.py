@@ -18,6 +18,7 @@ from messageu.model.v3 import IdentityKeys
 from messageu.store._schema import create_tables, create_views
 from messageu.wire import v2, v3
 from tests.dumps import dumps
+from tests.server import test_proxy_header as proxied
 from tests.vectors import wild_peers
 from tests.wire.v2 import _golden as golden
 
@@ -34,6 +35,7 @@ def main() -> None:
         "responses": dict(_responses()),
         "requests_v3": dict(_requests_v3()),
         "responses_v3": dict(_responses_v3()),
+        "header": dict(_headers()),
         "identity": dict(_identities()),
         "keyring": dict(_keyrings()),
         "address": _ADDRESSES,
@@ -109,6 +111,14 @@ def _responses_v3() -> Iterator[tuple[str, bytes]]:
     yield "push-with-correlation", frames[2721][:-4] + b"\x01\0\0\0"
     yield "unknown-mode", frames[2700][:-2] + b"\x03\0"
     yield "reserved", frames[2700][:-1] + b"\xff"
+
+
+def _headers() -> Iterator[tuple[str, bytes]]:
+    rest = v2.Request(golden.ALICE, v2.FetchMessages()).encode()
+    for number, data in enumerate(proxied.GOOD):
+        yield f"good-{number:02}", data + rest
+    for number, data in enumerate(proxied.BAD):
+        yield f"bad-{number:02}", data
 
 
 def _identities() -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from . import contents, databases, envelopes, files, frames, frames_v3, texts
+from . import contents, databases, envelopes, files, frames, frames_v3, headers, texts
 
 FOLDER: Final = Path(__file__).resolve().parent
 
@@ -48,6 +48,7 @@ TARGETS: Final = {
         Target("responses", frames.responses, "frames"),
         Target("requests_v3", frames_v3.requests, "frames_v3"),
         Target("responses_v3", frames_v3.responses, "frames_v3"),
+        Target("header", headers.header, "header"),
         Target("identity", files.identity, "identity"),
         Target("keyring", files.keyring, "keyring"),
         Target("address", files.address, "address", max_size=256),

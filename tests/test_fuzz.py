@@ -9,7 +9,7 @@ from unittest import mock
 from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import contents, databases, envelopes, files, frames, frames_v3, texts
+from fuzz import contents, databases, envelopes, files, frames, frames_v3, headers, texts
 from fuzz.targets import TARGETS
 from messageu.cli import _text
 from messageu.client import Identity, RelayAddress, _keyring
@@ -18,6 +18,7 @@ from messageu.client._messages import KeyRequest, Sender
 from messageu.crypto.v2 import SymmetricKey
 from messageu.crypto.v3 import Ciphertext, FileOffer, Message, _seals
 from messageu.model import ClientId
+from messageu.server import Header, HeaderReader, _proxy_header
 from messageu.store import SqliteStore, _opening, _takeover
 from messageu.wire import Parser, Run, v2, v3
 
@@ -40,6 +41,10 @@ class CorpusTests(SynchronousTestCase):
     def test_responses_v3(self) -> None:
         """What a client of v3 reads."""
         self.run_corpus("responses_v3")
+
+    def test_header(self) -> None:
+        """What a balancer sends before a connection."""
+        self.run_corpus("header")
 
     def test_identity(self) -> None:
         """me.info."""
@@ -109,6 +114,26 @@ class NoticingTests(SynchronousTestCase):
         self.notices(frames_v3.requests, "requests_v3", forgetful)
         self.notices(frames_v3.responses, "responses_v3", forgetful)
 
+    def test_header_that_is_cut(self) -> None:
+        """A reader of headers that forgets what it has is noticed, and one that guesses, or says
+        something else than an address."""
+        read = HeaderReader.feed
+
+        def forgets(self: HeaderReader, data: bytes) -> Any:
+            self._stored.clear()
+            return read(self, data)
+
+        def guesses(data: bytes) -> Header | None:
+            return _proxy_header._read_text(data + b"\r\n") if b"PROXY" in data else None
+
+        self.notices(
+            headers.header,
+            "header",
+            mock.patch.object(HeaderReader, "feed", forgets),
+            mock.patch.object(_proxy_header, "read_header", guesses),
+            mock.patch.object(_proxy_header, "_show", lambda address: f"{address} "),
+        )
+
     def test_run_that_differs(self) -> None:
         """A short cut that leaves out a frame, or takes another's type, is noticed."""
         read_run = v2.RequestCodec.read_run
@@ -137,6 +162,7 @@ class NoticingTests(SynchronousTestCase):
             (frames.responses, "responses", v2.Stored, "decode"),
             (frames_v3.requests, "requests_v3", v3.Register, "decode"),
             (frames_v3.responses, "responses_v3", v3.Claimed, "decode"),
+            (headers.header, "header", _proxy_header, "_show"),
             (files.identity, "identity", ClientId, "from_hex"),
             (files.keyring, "keyring", ClientId, "from_hex"),
             (files.address, "address", RelayAddress, "__init__"),
