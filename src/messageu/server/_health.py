@@ -17,8 +17,8 @@ from messageu.store import IChecked
 from ._doors import Door
 from ._readiness import Condition, Readiness
 
-HEALTH_CONNECTIONS: Final = 64
-"""Questions at once; whoever comes then is not listened to."""
+HEALTH_CONNECTIONS: Final = 24
+"""Questions at once, for which there are spare descriptors; whoever comes then is not heard."""
 
 HEALTH_DEADLINE: Final = 10.0
 """Seconds for a question, its answer, and the way of both."""
