@@ -77,7 +77,7 @@ class ProxiedFactory(ServerFactory):
         self._waiting: dict[_HeaderProtocol, None] = {}
         self._closed = False
 
-    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+    def logPrefix(self) -> str:
         """As the factory whose connections they will be."""
         return type(self.served).__name__
 
