@@ -58,19 +58,18 @@ class LaneConnection(adbapi.Connection):
     def __init__(self, pool: LanePool) -> None:
         self._pool = pool
 
-    def open(self) -> tuple[Connection, bool]:
-        """The connection, and whether it is a new one.
+    def open(self) -> Connection:
+        """The connection; another one than the last time if that is lost.
 
         :raises psycopg.Error: when there is none to be had.
         """
         pool = self._pool
-        kept = pool.connections.get(pool.threadID())
+        kept: Connection | None = pool.connections.get(pool.threadID())
         if kept is not None and not kept.closed:
-            return kept, False
+            return kept
         self.drop()
         connection: Connection = pool.connect()
-        pool.wire.attach(connection.fileno())
-        return connection, True
+        return connection
 
     def drop(self) -> None:
         """Let go of the connection, if there is one."""
@@ -104,12 +103,13 @@ class LanePool(adbapi.ConnectionPool):
         application_name: str,
     ) -> None:
         self.wire = Wire()
+        self._prepare = prepare
         super().__init__(  # type: ignore[no-untyped-call]
             "psycopg",
             cp_reactor=reactor,
             cp_min=1,
             cp_max=1,
-            cp_openfun=prepare,
+            cp_openfun=self._begin,
             # What follows is for psycopg: each statement is its own transaction, until we say BEGIN.
             autocommit=True,
             application_name=application_name,
@@ -120,6 +120,16 @@ class LanePool(adbapi.ConnectionPool):
         """Nothing runs any more."""
         self.wire.detach()
         super().close()  # type: ignore[no-untyped-call]
+
+    def _begin(self, connection: Connection) -> None:
+        """A connection is new: from now on it can be cut."""
+        try:
+            self.wire.attach(connection.fileno())
+            self._prepare(connection)
+        except BaseException:
+            self.wire.detach()
+            connection.close()
+            raise
 
 
 def connect(parameters: Mapping[str, Any], application_name: str) -> Connection:

@@ -23,7 +23,10 @@ the locks that others wait for."""
 
 SESSION: Final = (
     f"SET statement_timeout = {STATEMENT_PATIENCE}; SET lock_timeout = {LOCK_PATIENCE};"
-    f" SET idle_in_transaction_session_timeout = {IDLE_PATIENCE}"
+    f" SET idle_in_transaction_session_timeout = {IDLE_PATIENCE};"
+    # Whatever the server, the database or the address says otherwise: locks are taken to read what
+    # was committed before them, and a warning is what tells that a commit did not wait.
+    " SET default_transaction_isolation = 'read committed'; SET client_min_messages = warning"
 )
 BACKGROUND: Final = "; SET synchronous_commit = off"
 """For what is done again if it is lost."""
@@ -42,6 +45,10 @@ class Fault(Enum):
 
 class CommitUnconfirmedError(Exception):
     """The server says that it has committed, but not that this is where it was to be."""
+
+
+class LaneForgottenError(Exception):
+    """There is no row in which a batch could write its number: others took this relay for gone."""
 
 
 _AGAIN: Final = frozenset(
@@ -64,6 +71,8 @@ _LOST: Final = frozenset(
 )
 _OUTAGES: Final = frozenset({"53", "57", "58", "XX", "F0", "25"})
 """Classes of errors for which no statement is to blame, and against which nothing helps at once."""
+_DAMAGES: Final = frozenset({"XX001", "XX002"})
+"""Errors of those classes that only one mailbox may have: of a damaged page of a table or an index."""
 
 
 class PostgresEngine:
@@ -131,7 +140,7 @@ class PostgresEngine:
     def judge(self, error: Exception) -> Fault:
         """What helps after an error that is an outage."""
         state = sqlstate_of(error)
-        if isinstance(error, CommitUnconfirmedError) or state in _LOST or state[:2] == "08":
+        if isinstance(error, _UNCLEAR) or state in _LOST or state[:2] == "08" or _is_fatal(error):
             return Fault.LOST
         if state in _AGAIN:
             return Fault.AGAIN
@@ -143,7 +152,8 @@ class PostgresEngine:
         """Whether the server or the connection is at fault, or others were in the way, and not a
         statement."""
         state = sqlstate_of(error)
-        return state[:2] in _OUTAGES or self.judge(error) is not Fault.REFUSED
+        is_general = state[:2] in _OUTAGES and state not in _DAMAGES
+        return is_general or self.judge(error) is not Fault.REFUSED
 
     def describe(self, error: Exception) -> str:
         """What kind of error it is. Not its text, which can quote what was to be stored."""
@@ -152,6 +162,15 @@ class PostgresEngine:
 
     def _hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         self._warned = self._warned or diagnostic.severity_nonlocalized == "WARNING"
+
+
+_UNCLEAR: Final = (CommitUnconfirmedError, LaneForgottenError)
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Whether the session has ended with it, so that nobody has heard how a COMMIT has ended."""
+    said = isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized
+    return said in ("FATAL", "PANIC")
 
 
 def sqlstate_of(error: Exception) -> str:

@@ -10,6 +10,7 @@ has returned, what was committed before is where a commit has to be, too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,7 +19,7 @@ from attrs import define, frozen
 from .._batches import BatchRunner, Outage, Outcome, nothing_done
 from .._work import Operation
 from ._connection import LaneConnection
-from ._engine import Connection, Cursor, Fault, PostgresEngine
+from ._engine import Connection, Cursor, Fault, LaneForgottenError, PostgresEngine
 from ._locks import take_locks
 from ._work import PostgresWork
 
@@ -118,6 +119,7 @@ class PersistentRunner(BatchRunner[PostgresWork]):
         self._number = 0
         self._trouble = Trouble()
         self._unsure: _Unsure | None = None
+        self._taken: Connection | None = None
         self.busy_since: float | None = None
 
     def run(  # type: ignore[override]
@@ -128,50 +130,70 @@ class PersistentRunner(BatchRunner[PostgresWork]):
         if self._trouble.is_hopeless(began) and self._trouble.is_fresh(began):
             return nothing_done(batch, "the server is still away")
         self._unsure = None
-        in_the_way = 0
+        failures = Counter[Fault]()
         while True:
             self.busy_since = self._seconds()
             try:
                 outcome = self._run_once(connection, batch)
-                self._trouble.since = None
-                return outcome
             except Outage as error:
-                fault = self._postgres.judge(error.error)
+                fault = self._judge(error, batch)
+                failures[fault] += 1
                 if fault is Fault.LOST:
                     connection.drop()
-                    if error.outcome is not None and _is_marked(batch):
-                        self._unsure = _Unsure(self._number, error.outcome)
-                in_the_way += fault is Fault.AGAIN
                 self.busy_since = None
-                if in_the_way > AGAIN_LIMIT or not self._goes_on(fault, began):
+                if not self._goes_on(fault, failures[fault], began):
                     return nothing_done(batch, str(error))
+            else:
+                self._trouble.since = None
+                return outcome
             finally:
                 self.busy_since = None
 
-    def _goes_on(self, fault: Fault, began: float) -> bool:
+    def _judge(self, error: Outage, batch: Sequence[Operation[PostgresWork]]) -> Fault:
+        """What helps; and remember a batch of which nobody knows whether it was committed."""
+        fault = self._postgres.judge(error.error)
+        if fault is Fault.LOST and error.outcome is not None and _is_marked(batch):
+            self._unsure = _Unsure(self._number, error.outcome)
+        if fault is Fault.REFUSED and self._unsure is not None:
+            # To say that nothing was done could be a lie: first it has to be known.
+            return Fault.LOST
+        return fault
+
+    def _goes_on(self, fault: Fault, times: int, began: float) -> bool:
+        """Whether to try once more, now that so many attempts have ended like this one."""
         now = self._seconds()
+        if fault is not Fault.LOST:
+            self._trouble.since = None  # somebody is there
         if fault is Fault.REFUSED:
             return False
         if fault is Fault.AGAIN:
-            return not (now - began > RETRY_FOR or self._wait(FIRST_PAUSE))
+            # Also while the store closes: this does not take long.
+            self._wait(FIRST_PAUSE)
+            return times <= AGAIN_LIMIT and now - began <= RETRY_FOR
         self._trouble.begin(now)
-        return not (self._trouble.is_hopeless(now) or self._wait(self._trouble.next_pause()))
+        if self._trouble.is_hopeless(now):
+            return False
+        is_closing = self._wait(self._trouble.next_pause())
+        # A connection that was kept may have been dead for long.
+        return times == 1 or not is_closing
 
     def _run_once(
         self, connection: LaneConnection, batch: Sequence[Operation[PostgresWork]]
     ) -> Outcome:
-        opened, is_new = self._open(connection)
-        cursor = opened.cursor()
-        if is_new or self._unsure is not None:
+        cursor = self._open(connection)
+        if cursor.connection is not self._taken or self._unsure is not None:
             last = self._take_lane(cursor)
+            self._taken = cursor.connection
+            # It may be another server now, which has lost some clients and given their keys to others.
+            self._new_work(cursor).forget_keys()  # type: ignore[arg-type]
             unsure, self._unsure = self._unsure, None
             if unsure is not None and last == unsure.number:
                 return Outcome(unsure.outcome.results, errors=unsure.outcome.errors)
         return self.attempt(cursor, batch)  # type: ignore[arg-type]
 
-    def _open(self, connection: LaneConnection) -> tuple[Connection, bool]:
+    def _open(self, connection: LaneConnection) -> Cursor:
         try:
-            return connection.open()
+            return connection.open().cursor()
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
             raise Outage(self._postgres.describe(error), error) from None
 
@@ -207,6 +229,9 @@ class PersistentRunner(BatchRunner[PostgresWork]):
         self._postgres.rollback(cursor)
         # One message to the server instead of two.
         cursor.execute(f"BEGIN; {COMMIT_MARK.format(self._number, self._name.id)}")
+        cursor.nextset()
+        if cursor.rowcount != 1:
+            raise LaneForgottenError
 
     def _start(  # type: ignore[override]
         self, cursor: Cursor, batch: Sequence[Operation[PostgresWork]]

@@ -86,6 +86,10 @@ class PostgresWork:
         key = self._learned.get(raw)
         return self._keys.get(raw) if key is None else key
 
+    def forget_keys(self) -> None:
+        """What was learned by former transactions is not to be relied on any more."""
+        self._keys.clear()
+
     def lock_mailboxes(self, clients: Iterable[int], readers: Iterable[int] = ()) -> None:
         """Lock these mailboxes, those of the lowest keys first, and read what they hold.
 
