@@ -127,23 +127,23 @@ class Lanes:
         )
         return done.addCallback(_gather, parts, len(items))
 
-    def close(self) -> Deferred[None]:
-        """Finish what was asked for, then let go of the connections."""
-        lanes = [*self._lanes, self._background]
+    def finish(self) -> Deferred[None]:
+        """Take nothing more but for the background. Fires when what was asked for is finished."""
         # Whoever waits for a server that is away waits no longer.
         self._closing.set()
-        closed = DeferredList([lane.transactor.close() for lane in lanes])
+        finished = DeferredList([lane.transactor.close() for lane in self._lanes])
+        return finished.addCallback(lambda _: None)
+
+    def close(self) -> Deferred[None]:
+        """When the lanes have finished: finish the background, and let go of the connections."""
+        closed = self._background.transactor.close()
 
         def let_go(_: object) -> None:
             self._watching.stop()
-            for lane in lanes:
+            for lane in (*self._lanes, self._background):
                 lane.pool.close()
 
         return closed.addCallback(let_go)
-
-    def finish_background(self, last: Operation[PostgresWork]) -> Deferred[None]:
-        """Do the last thing; it does not matter much if it fails."""
-        return self.submit_background(last).addErrback(lambda _: None)
 
     def _watch(self) -> None:
         now = self._reactor.seconds()

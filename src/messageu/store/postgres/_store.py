@@ -137,6 +137,7 @@ class PostgresStore:
         self._hear: Hear = lambda _: None
         self._sharers = 1
         self._is_open: _Open | None = None
+        self._last_lanes: Lanes | None = None
         self._closing: Deferred[None] = succeed(None)
         self._announcements = Announcements(self._relay)
         self._is_announcing = False
@@ -173,6 +174,7 @@ class PostgresStore:
         beating = LoopingCall(self._beat)
         beating.clock = self._reactor
         self._is_open = _Open(lanes, listener, beating)
+        self._last_lanes = lanes
         beating.start(BEAT)
         self._clear_rubbish()
 
@@ -191,9 +193,17 @@ class PostgresStore:
         is_open.beating.stop()
         is_open.listener.stop()
         lanes = is_open.lanes
-        for last in (EndAllLeases(), WriteLastSeen(dict(self._last_seen.gathered)), Leave()):
-            ended = lanes.finish_background(last)
-        return ended.addCallback(lambda _: lanes.close())
+        # First what was asked for, which may end leases, and be announced.
+        finished = lanes.finish()
+        finished.addCallback(lambda _: self._leave(lanes))
+        return finished.addCallback(lambda _: lanes.close())
+
+    def _leave(self, lanes: Lanes) -> Deferred[None]:
+        seen = WriteLastSeen(dict(self._last_seen.gathered))
+        for last in (EndAllLeases(), seen, Leave()):
+            # It does not matter much if one fails.
+            left = lanes.submit_background(last).addErrback(lambda _: None)
+        return left
 
     def register(self, name: UserName, public_key: PublicKey) -> Deferred[ClientId | Refusal]:
         return self._submit(Register(self._new_client_id(), name, public_key, self._now()))
@@ -316,13 +326,14 @@ class PostgresStore:
         self._hear(news)
 
     def _announce(self) -> None:
-        if self._is_announcing or self._is_open is None:
+        # Also while it closes: what is finished then concerns others as well.
+        if self._is_announcing or self._last_lanes is None:
             return
         lines = self._announcements.take()
         if not lines:
             return
         self._is_announcing = True
-        announced = self._is_open.lanes.submit_background(Announce(self._channel, lines))
+        announced = self._last_lanes.submit_background(Announce(self._channel, lines))
         # Whoever does not hear it looks by himself some time.
         announced.addErrback(lambda failure: failure.trap(StoreError))
         announced.addCallback(self._end_announcement)
