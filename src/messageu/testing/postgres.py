@@ -175,15 +175,19 @@ class Schema:
         self._do(f"CREATE SCHEMA {self.name}")
         joint = "&" if "?" in self._server else "?"
         self.address = f"{self._server}{joint}options=-csearch_path%3D{self.name}"
+        self._connection: psycopg.Connection[Any] | None = None
 
     def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What another program sees, or does, in these tables."""
-        with closing(psycopg.connect(self.address, autocommit=True)) as connection:
-            cursor = connection.execute(statement, arguments or None)
-            return cursor.fetchall() if cursor.description else []
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.address, autocommit=True)
+        cursor = self._connection.execute(statement, arguments or None)
+        return cursor.fetchall() if cursor.description else []
 
     def remove(self) -> None:
         """Leave nothing behind."""
+        if self._connection is not None:
+            self._connection.close()
         self._do(f"DROP SCHEMA {self.name} CASCADE")
 
     def _do(self, statement: str) -> None:
