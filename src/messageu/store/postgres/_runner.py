@@ -23,8 +23,10 @@ from ._engine import Connection, Cursor, Fault, LaneForgottenError, PostgresEngi
 from ._locks import take_locks
 from ._work import PostgresWork
 
-RETRY_FOR: Final = 20.0
-"""Seconds from the beginning of a trouble, after which batches fail."""
+RETRY_FOR: Final = 15.0
+"""Seconds from the beginning of the first batch in trouble, after which nothing is tried again, and
+batches fail. The last attempt may take as long as a stuck one does; together that is less than the 30
+seconds for which our clients wait for an answer."""
 
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
@@ -74,10 +76,10 @@ class Trouble:
     failed_at: float = 0.0
     pause: float = FIRST_PAUSE
 
-    def begin(self, now: float) -> None:
-        """An attempt has failed."""
+    def begin(self, began: float, now: float) -> None:
+        """An attempt has failed, of a batch that has begun then."""
         if self.since is None:
-            self.since = now
+            self.since = began
             self.pause = FIRST_PAUSE
         self.failed_at = now
 
@@ -170,7 +172,7 @@ class PersistentRunner(BatchRunner[PostgresWork]):
             # Also while the store closes: this does not take long.
             self._wait(FIRST_PAUSE)
             return times <= AGAIN_LIMIT and now - began <= RETRY_FOR
-        self._trouble.begin(now)
+        self._trouble.begin(began, now)
         if self._trouble.is_hopeless(now):
             return False
         is_closing = self._wait(self._trouble.next_pause())
