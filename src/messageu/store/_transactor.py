@@ -146,9 +146,11 @@ class Transactor(Generic[W]):
                 operation = self._pending[0].operation
                 places -= operation.count
                 room -= operation.size
-                if batch and (places < 0 or room < 0):
+                if batch and (places < 0 or room < 0 or operation.alone):
                     break
                 batch.append(self._pending.popleft())
+                if operation.alone:
+                    break
         return batch
 
     # What follows runs in the pool's thread.

@@ -15,6 +15,8 @@ class Needs:
     An engine with locks takes those of a whole batch before anything is done, in one order: so no
     two batches ever wait for each other.
 
+    An operation that finds out by itself what it changes shares no batch with others.
+
     :ivar registry: whether it makes or deletes clients or accounts.
     :ivar clients: ids of the clients of v2 whose mailboxes it changes, of 16 bytes.
     :ivar readers: the same, if anything waits there.
@@ -52,6 +54,7 @@ class Operation(Generic[_W_contra]):
     :cvar repeatable: whether it may be done twice when nobody knows if it was done: the second time
         changes nothing more.
     :cvar essential: taken even when too many operations wait.
+    :cvar alone: whether it shares no transaction with others.
     :cvar commutes: whether it only reads, what no other operation changes: it is done by itself
         between two transactions, so that it takes turns with what waits for a commit.
     """
@@ -60,6 +63,7 @@ class Operation(Generic[_W_contra]):
     writes: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
     essential: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
     commutes: ClassVar[bool] = False
 
     @property

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from select import select
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest
 
 from messageu.model import ClientId
-from messageu.store import NO_QUOTA, Quota
+from messageu.store import NO_QUOTA, News, Quota
 from messageu.store._sqlite import random_client_id
 from messageu.store.postgres import LanePool, PostgresAddress, PostgresStore
 from messageu.testing.postgres import NoServerError, Schema
@@ -20,6 +23,9 @@ from tests.store.contract import NOON, result_of
 
 TURNS = 200
 """Steps in which everything has happened that can."""
+
+PATIENCE = 30
+"""Seconds after which what must come is missed."""
 
 
 def make_schema() -> Schema:
@@ -64,9 +70,13 @@ class PostgresFixture:
             account_quota=self.account_quota,
             connections=self.connections,
             new_pool=self.new_pool,
-            in_thread=lambda *_: Deferred(),
+            in_thread=self.in_thread,
             wait=self.wait,
         )
+
+    def in_thread(self, *_: Any) -> Deferred[Any]:
+        """A thread that would listen never ends."""
+        return Deferred()
 
     def new_pool(self, *arguments: Any, **options: Any) -> LanePool:
         """A pool that works in the clock's next turn."""
@@ -103,3 +113,53 @@ class PostgresFixture:
         """Leave nothing behind."""
         self.result(self.store.close())
         self.schema.remove()
+
+
+NOBODY = "f" * 32
+"""The id of a relay that there is not."""
+
+
+@define
+class HearingFixture(PostgresFixture):
+    """Stores that hear each other, when the test lets them; their reactor is one in memory.
+
+    :ivar news: what each store has told, in the order in which they were made.
+    """
+
+    clock: MemoryReactorClock = field(factory=MemoryReactorClock)
+    news: list[list[News]] = field(factory=list)
+
+    def make(self) -> PostgresStore:
+        store = super().make()
+        heard: list[News] = []
+        self.news.append(heard)
+        store.watch(heard.append)
+        return store
+
+    def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """What waits for the server is done at once."""
+        return execute(function, *arguments)
+
+    def hear(self) -> list[list[News]]:
+        """Let everything be heard that was announced so far; what each store has told since the last
+        time."""
+        while self.clock.calls and self.clock.calls[0].getTime() <= self.clock.seconds():
+            self.clock.advance(0)
+        for ear in self.clock.getReaders():
+            self.fence(ear)
+        told = [list(heard) for heard in self.news]
+        for heard in self.news:
+            heard.clear()
+        return told
+
+    def fence(self, ear: Any) -> None:
+        """Announce something that means nothing, and let an ear hear up to that."""
+        lines: list[str] = []
+        hear, ear._hear = ear._hear, lambda line: (lines.append(line), hear(line))
+        fence = f"{NOBODY} fence {uuid4().hex}"
+        self.sql("SELECT pg_notify('messageu_' || 'relay_meta'::regclass::oid, %s)", fence)
+        while fence not in lines:
+            (readable, _, _) = select([ear], [], [], PATIENCE)
+            assert readable, "nothing was heard"
+            ear.doRead()
+        ear._hear = hear

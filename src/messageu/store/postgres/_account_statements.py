@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ._statements import may_expire
+from ._statements import MAIL_EXPIRY_LOCK, may_expire
 
 if TYPE_CHECKING:
     from ..v3 import AccountRow, MailboxRow, MailRow, TombstoneRow
@@ -210,10 +210,12 @@ def set_term(cursor: Cursor, account: int, term: int) -> None:
 
 
 def find_mailboxes(cursor: Cursor, account_ids: Sequence[bytes]) -> Mapping[bytes, MailboxRow]:
-    """The mailboxes of those of these accounts that there are, by their ids."""
+    """The mailboxes of those of these accounts that there are, by their ids. Locked: one that was
+    made since the others were is not, so far."""
     cursor.execute(
         "SELECT id, account, last_sequence, messages, content"
-        " FROM account JOIN account_mailbox ON account = key WHERE id = ANY(%s)",
+        " FROM account JOIN account_mailbox ON account = key WHERE id = ANY(%s)"
+        " ORDER BY key FOR NO KEY UPDATE OF account_mailbox",
         (list(account_ids),),
     )
     return {row[0]: row[1:] for row in cursor.fetchall()}
@@ -314,7 +316,7 @@ def list_mail(
 def list_older(cursor: Cursor, hour: int, limit: int) -> Sequence[tuple[Place, int, int | None]]:
     """Places and accounts of what came before an hour, the oldest first, and the sizes of what
     still waits of it. Their mailboxes are locked. Nothing, while another relay does this."""
-    if not may_expire(cursor):
+    if not may_expire(cursor, MAIL_EXPIRY_LOCK):
         return ()
     cursor.execute(
         "SELECT DISTINCT account FROM (SELECT account FROM account_tombstone WHERE hour < %s"

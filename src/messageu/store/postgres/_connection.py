@@ -7,12 +7,15 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from twisted.enterprise import adbapi
 
 from ._engine import Connection, Cursor
+
+STUCK_AFTER: Final = 12.0
+"""Seconds after which a connection is cut on which somebody still waits for the server."""
 
 
 class Wire:
@@ -112,8 +115,7 @@ class LanePool(adbapi.ConnectionPool):
             cp_openfun=self._begin,
             # What follows is for psycopg: each statement is its own transaction, until we say BEGIN.
             autocommit=True,
-            application_name=application_name,
-            **{name: value for name, value in parameters.items() if name != "application_name"},
+            **_named(parameters, application_name),
         )
 
     def close(self) -> None:
@@ -137,7 +139,12 @@ def connect(parameters: Mapping[str, Any], application_name: str) -> Connection:
 
     :raises psycopg.Error: when there is none to be had.
     """
-    return psycopg.connect(autocommit=True, **{**parameters, "application_name": application_name})
+    return psycopg.connect(autocommit=True, **_named(parameters, application_name))
+
+
+def _named(parameters: Mapping[str, Any], application_name: str) -> Mapping[str, Any]:
+    # Of a database that knows no encoding, psycopg would give names as bytes.
+    return {**parameters, "application_name": application_name, "client_encoding": "UTF8"}
 
 
 __all__ = ["Connection", "Cursor", "LaneConnection", "LanePool", "Wire", "connect"]

@@ -17,13 +17,10 @@ from .._interface import StoreError
 from .._transactor import Transactor
 from .._work import Operation
 from ._address import PostgresAddress
-from ._connection import LanePool
+from ._connection import STUCK_AFTER, LanePool
 from ._engine import Cursor, PostgresEngine
 from ._runner import LaneName, PersistentRunner
 from ._work import PostgresWork
-
-STUCK_AFTER = 12.0
-"""Seconds after which a connection is cut on which a batch still waits for the server."""
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at that."""

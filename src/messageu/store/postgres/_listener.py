@@ -16,8 +16,9 @@ from zope.interface import implementer
 
 from .._complaints import Complaints
 from .._news import Missed, News
+from . import _statements as statements
 from ._announcements import decode
-from ._connection import connect
+from ._connection import STUCK_AFTER, Wire, connect
 from ._engine import Connection
 
 RETRY: Final = 1.0
@@ -43,9 +44,13 @@ class Ear:
         self._reactor = reactor
         self._hear = hear
         self.ended: Deferred[None] = Deferred(lambda _: self.close())
-        # A copy: libpq closes its own when the connection fails, and the reactor would watch
-        # whatever has its number then.
-        self._descriptor = os.dup(connection.fileno())
+        try:
+            # A copy: libpq closes its own when the connection fails, and the reactor would watch
+            # whatever has its number then.
+            self._descriptor = os.dup(connection.fileno())
+        except OSError:
+            connection.close()
+            raise
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -87,7 +92,6 @@ class Listener:
     """Listens as long as it is not stopped, and says so when something may have been missed.
 
     :param relay: the id of this relay, whose own announcements are left out.
-    :param channel: what is listened to.
     :param hear: is told the news.
     :param in_thread: calls what waits for the server elsewhere.
     """
@@ -98,19 +102,19 @@ class Listener:
         self,
         parameters: Any,
         relay: str,
-        channel: str,
         reactor: Any,
         hear: Callable[[News], object],
         in_thread: Callable[..., Deferred[Any]],
     ) -> None:
         self._parameters = parameters
         self._relay = relay
-        self._channel = channel
         self._reactor = reactor
         self._hear = hear
         self._in_thread = in_thread
         self._is_listening = False
         self._looked_at = reactor.seconds()
+        self._opening_since: float | None = None
+        self._wire = Wire()
         self._complaints = Complaints(reactor.seconds)
         self._polling = LoopingCall(self._poll)
         self._polling.clock = reactor
@@ -122,18 +126,17 @@ class Listener:
         """Hear nothing more."""
         self._polling.stop()
         self._done.cancel()
+        # A thread may still wait for a server that says nothing.
+        self._wire.cut()
         self._complaints.say_rest()
 
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await self._in_thread(
-                    open_ear, self._parameters, self._relay, self._channel
-                )
-            except psycopg.Error as error:
+                ear = Ear(await self._open(), self._reactor, self._take)
+            except (psycopg.Error, OSError) as error:
                 self._complaints.complain("listening", type(error).__name__)
             else:
-                ear = Ear(connection, self._reactor, self._take)
                 self._is_listening = True
                 # What was announced while nobody listened.
                 self._look()
@@ -143,13 +146,33 @@ class Listener:
                     self._is_listening = False
             await deferLater(self._reactor, RETRY)
 
+    def _open(self) -> Deferred[Connection]:
+        """A connection that listens; one that comes when nobody waits for it any more is closed."""
+        opened: Deferred[Connection] = Deferred()
+        self._opening_since = self._reactor.seconds()
+
+        def end(result: Any) -> None:
+            self._opening_since = None
+            self._wire.detach()
+            if not opened.called:
+                opened.callback(result)
+            elif not isinstance(result, Failure):
+                result.close()
+
+        opening = self._in_thread(open_ear, self._parameters, self._relay, self._wire)
+        opening.addBoth(end)
+        return opened
+
     def _take(self, line: str) -> None:
         news = decode(self._relay, line)
         if news is not None:
             self._hear(news)
 
     def _poll(self) -> None:
-        if not self._is_listening or self._reactor.seconds() - self._looked_at >= INSURANCE:
+        now = self._reactor.seconds()
+        if self._opening_since is not None and now - self._opening_since > STUCK_AFTER:
+            self._wire.cut()
+        if not self._is_listening or now - self._looked_at >= INSURANCE:
             self._look()
 
     def _look(self) -> None:
@@ -157,13 +180,16 @@ class Listener:
         self._hear(Missed())
 
 
-def open_ear(parameters: Any, relay: str, channel: str) -> Connection:
+def open_ear(parameters: Any, relay: str, wire: Wire) -> Connection:
     """A connection that listens.
 
+    :param wire: by which it can be cut meanwhile.
     :raises psycopg.Error: when there is none to be had.
     """
     connection = connect(parameters, f"messageu ear {relay}")
     try:
+        wire.attach(connection.fileno())
+        channel = statements.find_channel(connection.cursor())
         connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
     except BaseException:
         connection.close()

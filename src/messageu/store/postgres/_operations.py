@@ -451,6 +451,7 @@ class ClearRubbish(PostgresOperation):
     name: ClassVar[str] = "clearing of mailboxes"
     writes: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
     after: int
 
@@ -469,6 +470,7 @@ class Expire(PostgresOperation):
     name: ClassVar[str] = "expire"
     writes: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
     before: float
 
@@ -542,8 +544,7 @@ class Announce(PostgresOperation):
     name: ClassVar[str] = "announcement"
     commutes: ClassVar[bool] = True  # and so is a transaction by itself
 
-    channel: str
     payloads: Sequence[str]
 
     def run(self, work: PostgresWork) -> None:
-        statements.notify(work.cursor, self.channel, self.payloads)
+        statements.notify(work.cursor, self.payloads)

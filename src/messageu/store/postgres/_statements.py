@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 LEASE_LIFE: Final = 60
 """Seconds that a lease pins its messages since it was last read, by the database's clock."""
 
-LEASE_GRACE: Final = 5
-"""Seconds for which others respect it longer, so that nobody reads what somebody deletes."""
+LEASE_GRACE: Final = 10
+"""Seconds for which others respect it longer, so that nobody reads what somebody deletes: more than
+a statement can take, which may not see that a lease was renewed after it began."""
 
 LEASE_MEMORY: Final = 3_600
 """Seconds after which a lease that pins nothing any more is forgotten: until then it can be settled."""
@@ -25,7 +26,10 @@ FORGOTTEN: Final = 86_400
 """Seconds after which nothing is left of it."""
 
 EXPIRY_LOCK: Final = 0x6D657870
-"""The number of the advisory lock of whoever lets old mail expire."""
+"""The number of the advisory lock of whoever lets old messages of v2 expire."""
+
+MAIL_EXPIRY_LOCK: Final = EXPIRY_LOCK + 1
+"""The same for mail of v3: both expire at the same time."""
 
 MailboxRow: TypeAlias = tuple[int, int, int, int, int, int]
 """A mailbox: client, last sequence, settled, epoch, messages, content."""
@@ -313,9 +317,9 @@ def list_rubbish(cursor: Cursor, after: int, limit: int) -> Sequence[int]:
     return [client for (client,) in cursor.fetchall()]
 
 
-def may_expire(cursor: Cursor) -> bool:
+def may_expire(cursor: Cursor, lock: int = EXPIRY_LOCK) -> bool:
     """Whether no other relay lets mail expire just now."""
-    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (EXPIRY_LOCK,))
+    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (lock,))
     return bool(_value(cursor))
 
 
@@ -392,10 +396,21 @@ def forget_silent(cursor: Cursor) -> None:
     )
 
 
-def notify(cursor: Cursor, channel: str, payloads: Sequence[str]) -> None:
+_CHANNEL: Final = "'messageu_' || 'relay_meta'::regclass::oid"
+
+
+def find_channel(cursor: Cursor) -> str:
+    """The channel that the relays of these tables share, by whatever address they have found them: a
+    database may have several sets of them."""
+    cursor.execute(f"SELECT {_CHANNEL}")
+    return str(_value(cursor))
+
+
+def notify(cursor: Cursor, payloads: Sequence[str]) -> None:
     """Tell all relays that listen."""
     cursor.execute(
-        "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload", (channel, payloads)
+        f"SELECT pg_notify({_CHANNEL}, payload) FROM unnest(%s::text[]) AS payload",  # noqa: S608 - of constants
+        (payloads,),
     )
 
 

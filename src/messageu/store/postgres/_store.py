@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -132,7 +131,6 @@ class PostgresStore:
         self._in_thread = in_thread or self._defer_to_thread
         self._wait = wait
         self._relay = uuid4().hex
-        self._channel = channel_of(address)
         self._last_seen = LastSeen[bytes](reactor.seconds)
         self._hear: Hear = lambda _: None
         self._sharers = 1
@@ -166,7 +164,6 @@ class PostgresStore:
         listener = Listener(
             self._address.parameters,
             self._relay,
-            self._channel,
             self._reactor,
             self._tell,
             self._in_thread,
@@ -333,7 +330,7 @@ class PostgresStore:
         if not lines:
             return
         self._is_announcing = True
-        announced = self._last_lanes.submit_background(Announce(self._channel, lines))
+        announced = self._last_lanes.submit_background(Announce(lines))
         # Whoever does not hear it looks by himself some time.
         announced.addErrback(lambda failure: failure.trap(StoreError))
         announced.addCallback(self._end_announcement)
@@ -369,9 +366,3 @@ class PostgresStore:
     def _defer_to_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         reactor: Any = self._reactor
         return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
-
-
-def channel_of(address: PostgresAddress) -> str:
-    """The channel that the relays of these tables share: a database may have several sets of them."""
-    place = str(address.parameters.get("options", ""))
-    return f"messageu_{sha256(place.encode()).hexdigest()[:16]}"

@@ -506,6 +506,7 @@ class ExpireMail(AccountOperation):
     name: ClassVar[str] = "expiry of mail"
     writes: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
     hour: int
 
