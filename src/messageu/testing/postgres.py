@@ -180,7 +180,10 @@ class Schema:
     def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What another program sees, or does, in these tables."""
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self.address, autocommit=True)
+            # Nothing is prepared: what tables are like may change.
+            self._connection = psycopg.connect(
+                self.address, autocommit=True, prepare_threshold=None
+            )
         cursor = self._connection.execute(statement, arguments or None)
         return cursor.fetchall() if cursor.description else []
 

@@ -46,6 +46,7 @@ class PostgresAddress:
 
         :raises BadAddress: when it is none.
         """
+        _check_credentials(text)
         try:
             given = conninfo_to_dict(text)
         except psycopg.ProgrammingError:
@@ -53,6 +54,18 @@ class PostgresAddress:
             raise BadAddress("libpq does not understand this address of a database") from None
         parameters = {**DEFAULTS, **{name: value for name, value in given.items() if value}}
         return cls(parameters, _show(given))
+
+
+def _check_credentials(text: str) -> None:
+    """Of a password that is not written as it has to be, libpq would take a part for a name of a host
+    or a database, which are shown.
+
+    :raises BadAddress: when it is not.
+    """
+    _, _, rest = text.partition("://")
+    authority, _, path = rest.partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path:
+        raise BadAddress("in a name or a password, @ has to be written as %40 and / as %2F")
 
 
 def _show(given: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from twisted.logger import Logger
@@ -201,6 +201,14 @@ _TABLES: Final = (
     """,
 )
 
+TABLES: Final = (
+    *("relay_meta", "relay", "relay_lane"),
+    *("mailbox_client", "mailbox", "mailbox_message", "mailbox_lease", "mailbox_rubbish"),
+    *("account", "account_name", "account_token", "account_prekey"),
+    *("account_mailbox", "account_mail", "account_tombstone", "account_rubbish"),
+)
+"""What a relay reads and writes."""
+
 _META: Final[Mapping[str, int]] = {
     "clients": 0,
     "last_deleted_sequence": 0,
@@ -257,6 +265,7 @@ def _look(cursor: Cursor, address: PostgresAddress) -> None:
             old=version,
             new=SCHEMA_VERSION,
         )
+    _check_tables(cursor, address)
     cursor.execute("SELECT current_setting('fsync'), current_setting('full_page_writes')")
     if cursor.fetchone() != ("on", "on"):
         _log.warn(
@@ -270,20 +279,41 @@ def _read_version(cursor: Cursor) -> int:
     cursor.execute("SELECT to_regclass('relay_meta') IS NOT NULL")
     if cursor.fetchone() != (True,):
         return 0
-    cursor.execute("SELECT value FROM relay_meta WHERE name = 'schema_version'")
+    return _read_number(cursor, "schema_version") or 0
+
+
+def _read_number(cursor: Cursor, name: str) -> int | None:
+    cursor.execute("SELECT value FROM relay_meta WHERE name = %s", (name,))
     row = cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    if row is not None and not isinstance(row[0], int):
+        raise StoreUnusable(f"the table relay_meta is not messageu's: its {name} is no number")
+    return None if row is None else row[0]
 
 
 def _check_version(cursor: Cursor, address: PostgresAddress, version: int) -> None:
     if version <= SCHEMA_VERSION:
         return
-    cursor.execute("SELECT value FROM relay_meta WHERE name = 'compat_version'")
-    row = cursor.fetchone()
-    if row is None or int(row[0]) > SCHEMA_VERSION:
+    compat = _read_number(cursor, "compat_version")
+    if compat is None or compat > SCHEMA_VERSION:
         raise StoreUnusable(
             f"{address.shown}: a newer messageu has made these tables (version {version}, this one"
             f" knows {SCHEMA_VERSION}): bring this relay up to date"
+        )
+
+
+def _check_tables(cursor: Cursor, address: PostgresAddress) -> None:
+    cursor.execute(
+        "SELECT name FROM unnest(%s::text[]) WITH ORDINALITY AS named (name, place)"
+        " WHERE to_regclass(name) IS NULL OR NOT (has_table_privilege(name, 'SELECT')"
+        " AND has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UPDATE')"
+        " AND has_table_privilege(name, 'DELETE')) ORDER BY place LIMIT 1",
+        (list(TABLES),),
+    )
+    row = cursor.fetchone()
+    if row is not None:
+        raise StoreUnusable(
+            f"{address.shown}: the table {row[0]} is missing, or the user of this address lacks a"
+            " right to it"
         )
 
 
@@ -293,12 +323,14 @@ TEXT_LIMIT: Final = 300
 
 def explain(error: psycopg.Error) -> str:
     """What is wrong with a database, in one line without control characters, for its operator."""
-    state = error.sqlstate or ""
-    said = _WHY.get(state) or " ".join(str(error).split())
-    return "".join(c if c.isprintable() else "?" for c in said)[:TEXT_LIMIT] or type(error).__name__
+    said = " ".join((error.diag.message_primary or str(error)).split())
+    hint = _HINTS.get(error.sqlstate or "")
+    text = f"{hint} ({said})" if hint else said
+    return "".join(c if c.isprintable() else "?" for c in text)[:TEXT_LIMIT] or type(error).__name__
 
 
-_WHY: Final[Mapping[str, Any]] = {
-    "42501": "the user of this address may not make tables here (GRANT CREATE ON SCHEMA …)",
+_HINTS: Final[Mapping[str, str]] = {
+    "42501": "the user of this address lacks a right",
+    "42P07": "there are tables of others, with names that messageu needs",
     "55P03": "another relay has held the lock of migrations for too long",
 }
