@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from itertools import count
+from math import ceil
 from typing import Any, ClassVar
 
 import psycopg
@@ -768,7 +769,7 @@ class BoundTests(FaultCase):
         for _ in range(3):
             self.refuse()
         self.assertEqual((self.plan.attempts, self.fixture.pauses), (attempts, []))
-        self.fixture.clock.rightNow += LONGEST_PAUSE
+        self.fixture.clock.rightNow += 2 * LONGEST_PAUSE
         for _ in range(3):
             self.refuse()
         self.assertEqual((self.plan.attempts, self.fixture.pauses), (attempts + 1, []))
@@ -779,7 +780,7 @@ class BoundTests(FaultCase):
         self.plan.is_away = True
         case = self.refuse()
         self.plan.is_away = False
-        self.fixture.clock.rightNow += LONGEST_PAUSE
+        self.fixture.clock.rightNow += 2 * LONGEST_PAUSE
         case.check(self.ask(case, {}))
         case = self.make(RegisterClient)
         case.check(self.ask(case, {0: cut_before}))
@@ -818,7 +819,7 @@ class BoundTests(FaultCase):
 
         case = self.make(RegisterClient)
         self.assertIsInstance(self.ask(case, Always(fail_slowly)), StoreUnavailable)
-        self.assertEqual(len(self.plan.statements), RETRY_FOR // 4)
+        self.assertEqual(len(self.plan.statements), ceil(RETRY_FOR / 4))
 
     def test_stuck(self) -> None:
         """A server that says nothing is cut off, whatever it should have said, and the batch is done
