@@ -111,6 +111,14 @@ class Transfer:
             pass
         self.download()
         self.rest()
+        self.receipt()
+
+    def receipt(self) -> None:
+        """The sender hears it, if the recipient has the file."""
+        if self.receiver.outcome(self.receiving.connection, CONTACT, MESSAGE):
+            with self.sending.unit() as connection:
+                events = self.sender.delivered(connection, MESSAGE)
+            self.tell(events)
 
     def upload(self, room: int) -> int:
         """One window of pieces; how many."""

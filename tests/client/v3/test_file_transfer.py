@@ -72,7 +72,10 @@ class TransferTests(Case):
         self.settle()
         self.assert_arrived()
         (received,) = self.bob.told(events.FileReceived)
-        self.assertEqual(received, events.FileReceived(message_id, self.folder / "photo.jpeg"))
+        self.assertEqual(
+            received,
+            events.FileReceived(message_id, self.folder / "photo.jpeg", self.alice.identity),
+        )
         for device in (self.alice, self.bob):
             last = device.told(events.FileProgress)[-1]
             self.assertEqual(last, events.FileProgress(message_id, 5, 5))

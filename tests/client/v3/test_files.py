@@ -17,18 +17,32 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import messageu
 from messageu.client import FileMissing, FileRefused
-from messageu.client.v3 import _file_receiver
+from messageu.client.v3 import _file_receiver, _file_sender
 from messageu.client.v3._database import transaction
-from messageu.client.v3._events import FileFailed, FileProgress, FileReceived
+from messageu.client.v3._events import (
+    FileFailed,
+    FileProgress,
+    FileReceived,
+    MessageUndelivered,
+)
+from messageu.client.v3._file_reading import FileReading
 from messageu.client.v3._file_receiver import (
+    KEYS_LIMIT,
     OPEN_LIMIT,
     OPEN_OF_CONTACT_LIMIT,
     ROOM_KEPT,
     FileReceiver,
 )
-from messageu.client.v3._file_sender import FILES_LIMIT, PAUSE, FileReading, FileSender
+from messageu.client.v3._file_sender import FILES_LIMIT, PAUSE, FileSender
 from messageu.client.v3._file_tables import FILE_SIZE_LIMIT, PATIENCE, SENDING_LIFE, STEP_SIZE
-from messageu.crypto.v3 import FileOffer, piece_count, piece_envelope_id, seal_piece
+from messageu.client.v3._values import Why
+from messageu.crypto.v3 import (
+    FileOffer,
+    open_piece,
+    piece_count,
+    piece_envelope_id,
+    seal_piece,
+)
 from messageu.model import ClientId
 from messageu.model.v3 import (
     PIECE_KEY_ID,
@@ -62,12 +76,20 @@ class Case(SynchronousTestCase):
     def names(self) -> set[str]:
         return {path.name for path in self.folder.iterdir()}
 
-    def failure(self, transfer: Transfer) -> str:
-        """Why it failed; the last event says so, and nothing is left of the file."""
-        event = transfer.events[-1]
+    def failure(self, transfer: Transfer, why: Why) -> str:
+        """Why it failed, in words; the last events say so, and nothing is left of the file."""
+        event, undelivered = transfer.events[-2:]
         assert isinstance(event, FileFailed), event
-        self.assertEqual(event.message_id, MESSAGE)
+        self.assertEqual((event.message_id, event.contact), (MESSAGE, None))
+        self.assertEqual(undelivered, MessageUndelivered(MESSAGE, why))
+        self.assert_nothing_kept(transfer)
         return event.why
+
+    def assert_nothing_kept(self, transfer: Transfer) -> None:
+        """The sender remembers nothing of it."""
+        for table in ("outgoing_files", "outgoing_pieces"):
+            rows = transfer.sending.connection.execute(f"SELECT * FROM {table}").fetchall()
+            self.assertEqual(rows, [])
 
 
 class WholeTests(Case):
@@ -86,7 +108,7 @@ class WholeTests(Case):
                 [
                     *(FileProgress(MESSAGE, done, pieces) for done in range(1, pieces + 1)),
                     *(FileProgress(MESSAGE, done, pieces) for done in range(pieces + 1)),
-                    FileReceived(MESSAGE, path),
+                    FileReceived(MESSAGE, path, CONTACT),
                 ],
             )
             self.assertEqual(path.read_bytes(), content)
@@ -100,13 +122,12 @@ class WholeTests(Case):
         """When a file has arrived no piece of it is remembered, and neither is its key."""
         transfer = self.transfer(b"x" * MIB)
         transfer.run()
-        for end in (transfer.sending, transfer.receiving):
-            for table in ("outgoing_files", "outgoing_pieces", "incoming_pieces"):
-                rows = end.connection.execute(f"SELECT * FROM {table}").fetchall()
-                self.assertEqual(rows, [])
+        self.assert_nothing_kept(transfer)
         connection = transfer.receiving.connection
-        rows = connection.execute("SELECT key, remaining FROM incoming_files").fetchall()
-        self.assertEqual(rows, [(None, 0)])
+        for table in ("incoming_pieces", "incoming_keys"):
+            self.assertEqual(connection.execute(f"SELECT * FROM {table}").fetchall(), [])
+        rows = connection.execute("SELECT remaining FROM incoming_files").fetchall()
+        self.assertEqual(rows, [(0,)])
         found = transfer.receiver.path_of(connection, CONTACT, MESSAGE)
         self.assertEqual(found, self.folder.absolute() / "Holiday.tar.gz")
         self.assertIsNone(transfer.receiver.path_of(connection, CONTACT, b"o" * 16))
@@ -267,8 +288,9 @@ class SenderTests(Case):
             transfer = self.begun(b"x" * MIB)
             connection, sender = transfer.sending.connection, transfer.sender
             (piece,) = sender.pieces(connection, 1, (), NOW)
-            (event,) = sender.refused(connection, piece.envelope_id, reason, 0, NOW)
+            event, undelivered = sender.refused(connection, piece.envelope_id, reason, 0, NOW)
             self.assertIsInstance(event, FileFailed)
+            self.assertIsInstance(undelivered, MessageUndelivered)
             self.assertEqual(list(sender.pieces(connection, 8, (), NOW)), [])
 
     def test_unknown_reason(self) -> None:
@@ -289,7 +311,7 @@ class SenderTests(Case):
         self.assertEqual(transfer.events, [])
         transfer.now += 1
         transfer.tick(transfer.sending, transfer.sender.tick)
-        self.assertIn("too long", self.failure(transfer))
+        self.assertIn("too long", self.failure(transfer, Why.GAVE_UP))
 
     def test_withdrawn(self) -> None:
         """A message that was not delivered takes its file along."""
@@ -297,6 +319,95 @@ class SenderTests(Case):
         transfer.sender.withdraw(transfer.sending.connection, MESSAGE)
         transfer.sender.withdraw(transfer.sending.connection, b"o" * 16)
         self.assertEqual(transfer.upload(8), 0)
+
+    def offered(self, transfer: Transfer) -> FileOffer | None:
+        """What is sealed as the message."""
+        return transfer.sender.offer(transfer.sending.connection, MESSAGE, transfer.offer)
+
+    def test_offered_first(self) -> None:
+        """The first offer has the key with which the file was added; of what is unknown there is
+        none."""
+        transfer = self.begun(b"x" * MIB)
+        self.assertEqual(self.offered(transfer), transfer.offer)
+        connection = transfer.sending.connection
+        self.assertIsNone(transfer.sender.offer(connection, b"o" * 16, transfer.offer))
+
+    def test_offered_again(self) -> None:
+        """Each further offer has a fresh key, and all pieces come again under it, no earlier than
+        the relay has the message."""
+        content = random.Random(9).randbytes(MIB + 5)
+        transfer = self.begun(content)
+        keys, ids = set(), set()
+        connection, sender = transfer.sending.connection, transfer.sender
+        for attempt in range(3):
+            sender.hold(connection, ACCOUNT)
+            offer = self.offered(transfer)
+            self.assertEqual(list(sender.pieces(connection, 100, (), NOW)), [])
+            sender.start(connection, MESSAGE)
+            pieces = sender.pieces(connection, 100, (), NOW)
+            opened = b"".join(
+                open_piece(offer.key, number, number == offer.pieces - 1, piece.sealed)
+                for number, piece in enumerate(pieces)
+            )
+            self.assertEqual(opened[: len(content)], content)
+            self.assertEqual((offer.digest, offer.name), (transfer.offer.digest, self.path.name))
+            keys.add(offer.key)
+            ids.update(piece.envelope_id for piece in pieces)
+            for piece in pieces[: 2 + 10 * (attempt == 1)]:
+                sender.stored(connection, piece.envelope_id)
+        self.assertEqual((len(keys), len(ids)), (3, 3 * offer.pieces))
+
+    def test_answers_to_an_old_key(self) -> None:
+        """What the relay says of pieces under an old key changes nothing."""
+        transfer = self.begun(b"x" * MIB)
+        connection, sender = transfer.sending.connection, transfer.sender
+        self.offered(transfer)
+        old = sender.pieces(connection, 100, (), NOW)
+        self.offered(transfer)
+        sender.start(connection, MESSAGE)
+        for piece, reason in zip(old, (Reason.NOT_FOUND, Reason.MAILBOX_FULL, None), strict=False):
+            if reason is None:
+                self.assertEqual(sender.stored(connection, piece.envelope_id), ())
+            else:
+                self.assertEqual(sender.refused(connection, piece.envelope_id, reason, 0, NOW), ())
+        self.assertEqual(len(sender.pieces(connection, 100, (), NOW)), len(old))
+
+    def test_not_there_for_another_offer(self) -> None:
+        """A file that was removed, made shorter, or is none any more, is not offered again."""
+        for change in (
+            self.path.unlink,
+            lambda: os.truncate(self.path, 5),
+            lambda: (self.path.unlink(), self.path.mkdir()),
+        ):
+            transfer = self.begun(b"x" * MIB)
+            self.offered(transfer)
+            change()
+            self.assertIsNone(self.offered(transfer))
+
+    def test_reset(self) -> None:
+        """After a reset also a file that was not offered as far as is known has a fresh key."""
+        transfer = self.begun(b"x" * MIB)
+        transfer.sender.reset(transfer.sending.connection)
+        self.assertNotEqual(self.offered(transfer).key, transfer.offer.key)
+
+    def test_kept_until_delivered(self) -> None:
+        """When the relay has all pieces, the file is kept, costs no look at the time, and can be
+        offered again; when the recipient has it nothing is kept."""
+        transfer = self.begun(b"x" * MIB)
+        self.offered(transfer)
+        while transfer.upload(8):
+            pass
+        connection = transfer.sending.connection
+        self.assertIsNone(transfer.sender.next_tick(connection))
+        transfer.now += 2 * SENDING_LIFE
+        transfer.tick(transfer.sending, transfer.sender.tick)
+        self.assertEqual(transfer.events[-1], FileProgress(MESSAGE, 4, 4))
+        self.assertIsNotNone(self.offered(transfer))
+        self.assertEqual(
+            transfer.sender.delivered(connection, MESSAGE), (FileProgress(MESSAGE, 4, 4),)
+        )
+        self.assertEqual(transfer.sender.delivered(connection, MESSAGE), ())
+        self.assert_nothing_kept(transfer)
 
     def test_changed(self) -> None:
         """Nothing is sealed that differs from what was read; the file fails, and says so."""
@@ -325,7 +436,7 @@ class SenderTests(Case):
             self.assertEqual(transfer.sender.next_tick(connection), 0)
             self.assertEqual(list(transfer.sender.pieces(connection, 8, (), NOW)), [])
             transfer.tick(transfer.sending, transfer.sender.tick)
-            self.assertIn("changed or removed", self.failure(transfer))
+            self.assertIn("changed or removed", self.failure(transfer, Why.FILE_GONE))
             self.assertIsNone(transfer.sender.next_tick(connection))
             self.path.unlink(missing_ok=True)
 
@@ -361,7 +472,7 @@ class SenderTests(Case):
         transfer = self.begun(b"x" * MIB)
         with mock.patch("os.pread", side_effect=OSError(errno.EIO, "Input/output error")):
             self.assertEqual(transfer.upload(8), 0)
-        self.assertIn("changed or removed", self.failure(transfer))
+        self.assertIn("changed or removed", self.failure(transfer, Why.FILE_GONE))
 
     def test_too_many(self) -> None:
         """As many files wait as one profile keeps, and no more."""
@@ -371,6 +482,22 @@ class SenderTests(Case):
             sender.add(connection, number.to_bytes(16, "big"), ACCOUNT, sender.prepare(self.path))
         prepared = sender.prepare(self.path)
         self.assertRaises(FileRefused, sender.add, connection, MESSAGE, ACCOUNT, prepared)
+
+    def test_too_many_kept(self) -> None:
+        """As many files as one profile keeps wait for their recipients, and no more."""
+        self.patch(_file_sender, "KEPT_LIMIT", FILES_LIMIT + 1)
+        self.path.write_bytes(b"x")
+        sender, connection = FileSender(), database()
+        for number in range(FILES_LIMIT + 1):
+            message_id = number.to_bytes(16, "big")
+            sender.add(connection, message_id, ACCOUNT, sender.prepare(self.path))
+            sender.start(connection, message_id)
+            (piece,) = sender.pieces(connection, 8, (), NOW)
+            sender.stored(connection, piece.envelope_id)
+        prepared = sender.prepare(self.path)
+        self.assertRaises(FileRefused, sender.add, connection, MESSAGE, ACCOUNT, prepared)
+        sender.delivered(connection, bytes(16))
+        sender.add(connection, MESSAGE, ACCOUNT, prepared)
 
     def test_name(self) -> None:
         """A name that is too long or no UTF-8 is offered as far as it goes."""
@@ -446,7 +573,7 @@ class HostileTests(ReceiverCase):
         for size in (FILE_SIZE_LIMIT + 1, 2**49):
             offer = self.offer(size=size, pieces=piece_count(size))
             (event,) = self.offered(offer)
-            self.assertEqual(event, FileFailed(MESSAGE, "it is larger than 4 GiB"))
+            self.assertEqual(event, FileFailed(MESSAGE, "it is larger than 4 GiB", CONTACT))
         self.assertFalse(self.folder.exists())
         rows = self.connection.execute("SELECT * FROM incoming_files").fetchall()
         self.assertEqual(rows, [])
@@ -459,7 +586,7 @@ class HostileTests(ReceiverCase):
         self.assertIsInstance(self.offered(ten)[0], FileProgress)
         self.assertEqual(
             self.offered(self.offer(size=1, pieces=1), b"2" * 16),
-            [FileFailed(b"2" * 16, "there is too little room on the disk")],
+            [FileFailed(b"2" * 16, "there is too little room on the disk", CONTACT)],
         )
 
     def test_no_folder(self) -> None:
@@ -514,7 +641,7 @@ class HostileTests(ReceiverCase):
         self.offered(offer)
         self.take(self.piece(offer, 0, b"content"))
         self.assertEqual(
-            self.rest(), [FileFailed(MESSAGE, "it is not what its sender has described")]
+            self.rest(), [FileFailed(MESSAGE, "it is not what its sender has described", CONTACT)]
         )
         self.assertEqual(list(self.folder.iterdir()), [])
         self.assertIsNone(self.receiver.next_tick(self.connection))
@@ -611,7 +738,9 @@ class HostileTests(ReceiverCase):
             part.unlink()
             exchange(part)
             (event,) = self.take(self.piece(offer, 1, b"x" * PIECE_SIZE))
-            self.assertEqual(event, FileFailed(message_id, "what had come of it was removed"))
+            self.assertEqual(
+                event, FileFailed(message_id, "what had come of it was removed", CONTACT)
+            )
             self.assertEqual(self.rest(), [])
             if part.is_dir():
                 part.rmdir()
@@ -651,20 +780,118 @@ class HostileTests(ReceiverCase):
         self.assertEqual(self.receiver.tick(self.connection, NOW + PATIENCE - 1), [])
         self.assertEqual(
             self.receiver.tick(self.connection, NOW + PATIENCE),
-            [FileFailed(MESSAGE, "not all of it has come")],
+            [FileFailed(MESSAGE, "not all of it has come", CONTACT)],
         )
         self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_offered_again(self) -> None:
-        """The same offer again changes nothing; another key begins anew, until it has come."""
-        content = b"new"
-        lost, offer = self.offer(content), self.offer(content)
-        self.offered(lost)
-        self.assertEqual(self.offered(lost), [])
-        self.assertEqual(len(self.offered(offer)), 1)
-        self.assertEqual(self.take(self.piece(lost, 0, content)), [])
-        self.assertEqual(self.received(offer, content).read_bytes(), content)
+        """The same offer again changes nothing. Under another key what has not come is taken, too:
+        whatever comes first, under either key. When it has come another key changes nothing."""
+        content = random.Random(6).randbytes(3 * PIECE_SIZE)
+        one, other = self.offer(content), self.offer(content)
+        self.offered(one)
+        self.assertEqual(self.offered(one), [])
+        self.take(self.piece(one, 0, content[:PIECE_SIZE]))
+        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 1, 3)])
+        self.assertEqual(self.take(self.piece(other, 0, content[:PIECE_SIZE])), [])
+        for number, offer in ((2, one), (1, other)):
+            piece = content[number * PIECE_SIZE :][:PIECE_SIZE]
+            self.assertEqual(len(self.take(self.piece(offer, number, piece))), 1)
+            for each in (one, other):
+                self.assertEqual(self.take(self.piece(each, number, piece)), [])
+        (received,) = self.rest()
+        self.assertEqual(received.path.read_bytes(), content)
         self.assertEqual(self.offered(self.offer(content)), [])
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["name.txt"])
+
+    def test_many_keys(self) -> None:
+        """Of too many keys the last ones count; a file still comes whole under them."""
+        content = b"new"
+        offers = [self.offer(content) for _ in range(KEYS_LIMIT + 1)]
+        for offer in offers:
+            self.offered(offer)
+        self.assertEqual(self.take(self.piece(offers[0], 0, content)), [])
+        (count,) = self.connection.execute("SELECT count(*) FROM incoming_pieces").fetchone()
+        self.assertEqual(count, KEYS_LIMIT)
+        self.assertEqual(len(self.take(self.piece(offers[1], 0, content))), 1)
+        self.assertEqual(self.rest()[-1].path.read_bytes(), content)
+
+    def test_another_file(self) -> None:
+        """An offer of something else under an id begins anew, until all has come."""
+        one, other = self.offer(b"one"), self.offer(b"other")
+        self.offered(one)
+        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 1)])
+        self.assertEqual(self.take(self.piece(one, 0, b"one")), [])
+        self.take(self.piece(other, 0, b"other"))
+        self.assertEqual(self.offered(one), [])
+        self.assertEqual(self.rest()[-1].path.read_bytes(), b"other")
+
+    def test_offered_after_a_failure(self) -> None:
+        """A file that has failed is begun anew when it is offered again."""
+        offer = self.offer(b"new", digest=bytes(32))
+        self.offered(offer)
+        self.take(self.piece(offer, 0, b"new"))
+        self.assertIsInstance(self.rest()[-1], FileFailed)
+        self.assertIs(self.receiver.outcome(self.connection, CONTACT, MESSAGE), False)
+        self.assertEqual(self.received(self.offer(b"new"), b"new").read_bytes(), b"new")
+        self.assertIs(self.receiver.outcome(self.connection, CONTACT, MESSAGE), True)
+
+    def test_outcome(self) -> None:
+        """A file is on its way until it is under its name; what was never taken has not come."""
+        outcomes = []
+
+        def look() -> None:
+            outcomes.append(self.receiver.outcome(self.connection, CONTACT, MESSAGE))
+
+        offer = self.offer(b"new")
+        look()
+        self.offered(offer)
+        look()
+        self.take(self.piece(offer, 0, b"new"))
+        look()
+        while self.receiver.next_tick(self.connection) == 0:
+            self.receiver.tick(self.connection, NOW)
+            look()
+        self.assertEqual(outcomes[:3], [False, None, None])
+        self.assertEqual(outcomes[-2:], [None, True])
+
+    def test_cancelled(self) -> None:
+        """A file that its sender gives up is removed; one that has come stays, and others do."""
+        offer = self.offer(size=2 * PIECE_SIZE, pieces=2)
+        self.offered(offer)
+        self.take(self.piece(offer, 0, b""))
+        for contact, message_id in ((Identity(b"o" * 32), MESSAGE), (CONTACT, b"o" * 16)):
+            self.assertEqual(self.receiver.cancelled(self.connection, contact, message_id), [])
+        (event,) = self.receiver.cancelled(self.connection, CONTACT, MESSAGE)
+        self.assertEqual(
+            event, FileFailed(MESSAGE, "its sender does not send it any more", CONTACT)
+        )
+        self.assertEqual(list(self.folder.iterdir()), [])
+        path = self.received(self.offer(b"new"), b"new")
+        self.assertEqual(self.receiver.cancelled(self.connection, CONTACT, MESSAGE), [])
+        self.assertTrue(path.exists())
+
+    def test_reset(self) -> None:
+        """After a reset nothing on the disk is trusted: all pieces are wanted again, under the
+        keys that are known and under the next."""
+        content = random.Random(7).randbytes(2 * PIECE_SIZE)
+        one, other = self.offer(content), self.offer(content)
+        self.offered(one)
+        self.take(self.piece(one, 0, content[:PIECE_SIZE]))
+        (part,) = self.folder.iterdir()
+        part.write_bytes(b"what a backup has brought back")
+        self.receiver.reset(self.connection)
+        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 2)])
+        self.assertEqual(
+            self.take(self.piece(one, 1, content[PIECE_SIZE:])), [FileProgress(MESSAGE, 1, 2)]
+        )
+        self.assertEqual(
+            self.take(self.piece(other, 0, content[:PIECE_SIZE])), [FileProgress(MESSAGE, 2, 2)]
+        )
+        self.assertEqual(self.rest()[-1].path.read_bytes(), content)
+        self.receiver.reset(self.connection)
+        self.assertEqual(self.rest(), [])
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["name.txt"])
 
     def test_same_key(self) -> None:
         """Two offers with one key are two files, and each gets the pieces."""
@@ -681,7 +908,7 @@ class HostileTests(ReceiverCase):
         self.take(self.piece(offer, 0, b""))
         self.assertEqual(
             list(self.receiver.refuse(self.connection, CONTACT)),
-            [FileFailed(MESSAGE, "its sender is no contact any more")],
+            [FileFailed(MESSAGE, "its sender is no contact any more", CONTACT)],
         )
         self.assertEqual(self.take(self.piece(offer, 1, b"")), [])
         self.assertEqual(list(self.folder.iterdir()), [])

@@ -2,19 +2,31 @@
 
 from os import urandom
 
+from attrs import evolve
+
 from messageu.client.v3 import _contacts as contacts
 from messageu.client.v3 import _events as events
+from messageu.client.v3 import _outbox as outbox
 from messageu.client.v3 import _sequences as sequences
 from messageu.client.v3._conversations import seal_message, take_claimed
 from messageu.client.v3._database import transaction
 from messageu.client.v3._errors import StateFailed
 from messageu.client.v3._unit import Tools, Unit
 from messageu.client.v3._values import Status
-from messageu.crypto.v3 import FileOffer, Kind, Message, encode_receipt, piece_count
+from messageu.crypto.v3 import (
+    FileOffer,
+    Kind,
+    Message,
+    decode_receipt,
+    encode_receipt,
+    piece_count,
+)
 from messageu.model.v3 import Delivery, EnvelopeId
 from messageu.wire import v3
 
 from .harness import Device, PairTestCase
+
+CANCELS = "SELECT message_id FROM receipts WHERE cancelled ORDER BY message_id"
 
 
 class Receiver:
@@ -22,12 +34,26 @@ class Receiver:
 
     def __init__(self, wanted=()):
         self.wanted = set(wanted)
-        self.offers, self.taken = [], []
+        self.offers, self.taken, self.cancels = [], [], []
         self.fails = False
+        self.outcomes = {}
 
     def offered(self, connection, contact, message_id, offer):
         self.offers.append((contact, message_id, offer))
         return [events.FileProgress(message_id, 0, offer.pieces)]
+
+    def outcome(self, connection, contact, message_id):
+        return self.outcomes.get(message_id)
+
+    def cancelled(self, connection, contact, message_id):
+        self.cancels.append((contact, message_id))
+        return [events.FileFailed(message_id, "it is over", contact)]
+
+    def refuse(self, connection, contact):
+        return []
+
+    def reset(self, connection):
+        pass
 
     def wants(self, connection, envelope_id):
         return envelope_id in self.wanted
@@ -191,13 +217,97 @@ class FileTests(CraftTestCase):
         return receiver
 
     def test_offer(self):
-        """An accepted contact's file is shown, and its place for files hears of it once."""
+        """An accepted contact's file is shown once, however often it is offered; its place for
+        files hears of each offer."""
         receiver = self.with_receiver()
         message_id = self.craft(Kind.FILE, self.offer().encode())
-        self.craft(Kind.FILE, self.offer().encode(), message_id=message_id)
-        self.assertEqual(receiver.offers, [(self.alice.identity, message_id, self.offer())])
-        self.assertEqual(self.bob.core.messages()[-1].kind, Kind.FILE)
+        again = evolve(self.offer(), key=b"k" * 32)
+        self.craft(Kind.FILE, again.encode(), message_id=message_id)
+        self.assertEqual(
+            receiver.offers,
+            [(self.alice.identity, message_id, offer) for offer in (self.offer(), again)],
+        )
+        files = [each for each in self.bob.core.messages() if each.kind == Kind.FILE]
+        self.assertEqual([each.message_id for each in files], [message_id])
         self.assertIn(events.FileProgress(message_id, 0, 1), self.bob.events)
+
+    def said(self):
+        """What Bob says of messages, from now on: kinds, and the ids that they hold."""
+        said = []
+        real = outbox.seal_message
+
+        def seal(unit, of, message, *args, **kwargs):
+            if unit.connection is self.bob.database and message.kind in (Kind.RECEIPT, Kind.CANCEL):
+                said.append((message.kind, *decode_receipt(message.body)))
+            real(unit, of, message, *args, **kwargs)
+
+        self.patch(outbox, "seal_message", seal)
+        return said
+
+    def test_receipt(self):
+        """A file is not receipted before it has come; when it is offered again after that, it is
+        receipted again."""
+        receiver = self.with_receiver()
+        said = self.said()
+        message_id = self.craft(Kind.FILE, self.offer().encode())
+        text = self.craft(Kind.TEXT, b"a text meanwhile")
+        self.assertEqual(said, [(Kind.RECEIPT, text)])
+        receiver.outcomes[message_id] = True
+        for _ in range(2):
+            self.craft(Kind.FILE, self.offer().encode(), message_id=message_id)
+            self.assertEqual(said.pop(), (Kind.RECEIPT, message_id))
+
+    def test_cancel(self):
+        """A file that is not kept is cancelled, also where there is no place for files at all, and
+        again when it is offered again; begun anew, it is not."""
+        said = self.said()
+        first = self.craft(Kind.FILE, self.offer().encode())
+        receiver = self.with_receiver()
+        second = urandom(16)
+        receiver.outcomes = {first: False, second: False}
+        for _ in range(2):
+            self.craft(Kind.FILE, self.offer().encode(), message_id=second)
+        self.assertEqual(said, [(Kind.CANCEL, each) for each in (first, second, second)])
+        said.clear()
+        self.bob.core.block("alice")
+        self.bob.core.accept("alice")
+        self.assertEqual(
+            self.bob.database.execute(CANCELS).fetchall(),
+            sorted([(first,), (second,)]),
+        )
+        del receiver.outcomes[second]
+        receiver.outcomes[first] = True
+        for message_id in (first, second):
+            self.craft(Kind.FILE, self.offer().encode(), message_id=message_id)
+        self.assertEqual(said, [(Kind.RECEIPT, first)])
+
+    def test_cancelled(self):
+        """A contact's cancel reaches the place for files, and nothing is answered to it."""
+        receiver = self.with_receiver()
+        said = self.said()
+        message_id = self.craft(Kind.FILE, self.offer().encode())
+        self.craft(Kind.CANCEL, encode_receipt([message_id, bytes(16)]), sequence=0)
+        self.assertEqual(
+            receiver.cancels, [(self.alice.identity, each) for each in (message_id, bytes(16))]
+        )
+        self.assertEqual(len(self.bob.told(events.FileFailed)), 2)
+        self.assertEqual(said, [])
+
+    def test_cancel_of_a_text(self):
+        """A cancel gives up files only: a text of ours stays delivered, or on its way."""
+        self.with_receiver()
+        (mine,) = [each for each in self.bob.core.messages() if each.mine]
+        self.craft(Kind.CANCEL, encode_receipt([mine.message_id]), sequence=0)
+        self.assertEqual(self.bob.statuses(), {"hello too": Status.DELIVERED})
+
+    def test_id_of_a_text(self):
+        """A file under the id of a text is not taken, as no message of a known id is."""
+        receiver = self.with_receiver()
+        said = self.said()
+        message_id = self.craft(Kind.TEXT, b"once")
+        self.craft(Kind.FILE, self.offer().encode(), message_id=message_id)
+        self.assertEqual((receiver.offers, self.bob.received()), ([], ["hello", "once"]))
+        self.assertEqual(said, [(Kind.RECEIPT, message_id)] * 2)
 
     def test_offer_that_is_none(self):
         """What is no offer is counted, and the conversation goes on."""

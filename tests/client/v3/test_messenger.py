@@ -427,15 +427,27 @@ class SendingTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(sending.delivered()))
 
     def test_file(self) -> None:
-        """A file is stored when its last piece is."""
+        """A file is stored when its last piece is, and delivered when its recipient has it."""
+        sending = self.sendings.follow(b"1", whole=False)
+        stored, delivered = sending.stored(), sending.delivered()
+        for event in (MessageStored(b"1"), FileProgress(b"1", 1, 2)):
+            self.sendings.hear(event)
+        self.assertNoResult(stored)
+        self.sendings.hear(FileProgress(b"1", 2, 2))
+        self.assertIsNone(self.successResultOf(stored))
+        self.assertNoResult(delivered)
+        self.assertFalse(sending.is_delivered)
+        self.sendings.hear(MessageDelivered(b"1"))
+        self.assertIsNone(self.successResultOf(delivered))
+
+    def test_file_whose_last_answers_are_lost(self) -> None:
+        """A file that its recipient has, the relay has had."""
         sending = self.sendings.follow(b"1", whole=False)
         stored = sending.stored()
         for event in (MessageStored(b"1"), FileProgress(b"1", 1, 2), MessageDelivered(b"1")):
             self.sendings.hear(event)
-        self.assertNoResult(stored)
-        self.assertTrue(sending.is_delivered)
-        self.sendings.hear(FileProgress(b"1", 2, 2))
         self.assertIsNone(self.successResultOf(stored))
+        self.assertTrue(sending.is_stored and sending.is_delivered)
 
     def test_failures(self) -> None:
         """All who wait learn why it is not delivered, and so do those who ask later."""

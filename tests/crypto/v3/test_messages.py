@@ -23,6 +23,7 @@ BODIES = {
     Kind.FILE: st.binary(min_size=79, max_size=589),
     Kind.RENEWAL: st.just(b""),
     Kind.PROFILE: st.binary(max_size=256),
+    Kind.CANCEL: st.lists(ids, min_size=1, max_size=9).map(b"".join),
 }
 
 
@@ -30,7 +31,7 @@ BODIES = {
 def messages(draw):
     """Any message that is right."""
     kind = draw(st.sampled_from(Kind) | st.integers(6, 255))
-    counted = kind not in (Kind.RECEIPT, Kind.PROFILE)
+    counted = kind not in (Kind.RECEIPT, Kind.PROFILE, Kind.CANCEL)
     sequence = draw(st.integers(1, 2**64 - 1)) if counted else 0
     body = draw(BODIES.get(kind, st.binary(max_size=99)))
     return message(
@@ -100,14 +101,15 @@ class MessageTests(SynchronousTestCase):
             (Kind.FILE, (79, 589), (0, 78, 590)),
             (Kind.RENEWAL, (0,), (1,)),
             (Kind.PROFILE, (0, 256), (257,)),
-            (6, (0, 70_000), ()),
+            (Kind.CANCEL, (16, 16_384), (0, 15, 17, 16_400)),
+            (7, (0, 70_000), ()),
         ):
-            sequence = int(kind not in (Kind.RECEIPT, Kind.PROFILE))
+            sequence = int(kind not in (Kind.RECEIPT, Kind.PROFILE, Kind.CANCEL))
             for size in right:
                 built = message(kind=kind, sequence=sequence, body=bytes(size))
                 self.assertEqual(Message.decode(built.encode()), built)
             for size in wrong:
-                raw = message(kind=6, sequence=sequence, body=bytes(size)).encode()
+                raw = message(kind=7, sequence=sequence, body=bytes(size)).encode()
                 at = len(raw) - size - 1
                 forged = raw[:at] + bytes((kind,)) + raw[at + 1 :]
                 self.assertRaises(CryptoError, Message.decode, forged)
@@ -119,6 +121,7 @@ class MessageTests(SynchronousTestCase):
             {"kind": Kind.RENEWAL, "sequence": 0, "body": b""},
             {"kind": Kind.PROFILE, "sequence": 1, "body": b"Anna"},
             {"kind": Kind.RECEIPT, "sequence": 1, "body": bytes(16)},
+            {"kind": Kind.CANCEL, "sequence": 1, "body": bytes(16)},
         ):
             self.assertRaises(CryptoError, message, **fields)
 

@@ -21,6 +21,7 @@ from . import _conversations as conversations
 from . import _events as events
 from . import _inbox as inbox
 from . import _outbox as outbox
+from . import _transfers as transfers
 from ._link import RETRY_PAUSE, Link, Pending, Phase
 from ._unit import Unit
 from ._values import Verdict, Why
@@ -134,7 +135,8 @@ def _stored(link: Link, unit: Unit, pending: Pending, answer: v3.Stored) -> None
     elif envelope.hpke_key_id != PIECE_KEY_ID:
         outbox.stored(unit, envelope.envelope_id)
     elif unit.tools.file_sender is not None:
-        unit.tell(*unit.tools.file_sender.stored(unit.connection, envelope.envelope_id))
+        sender = unit.tools.file_sender
+        transfers.tell_of_sent(unit, sender.stored(unit.connection, envelope.envelope_id))
 
 
 def _is_subscribed(link: Link, _unit: Unit, _pending: Pending, _: v3.Subscribed) -> None:
@@ -250,15 +252,10 @@ def _not_stored(link: Link, unit: Unit, pending: Pending, error: v3.Error) -> No
     if envelope.hpke_key_id != PIECE_KEY_ID:
         outbox.refused(unit, envelope.envelope_id, error.reason, error.retry_after)
     elif sender is not None:
-        unit.tell(
-            *sender.refused(
-                unit.connection,
-                envelope.envelope_id,
-                error.reason,
-                error.retry_after,
-                unit.now,
-            )
+        refused = sender.refused(
+            unit.connection, envelope.envelope_id, error.reason, error.retry_after, unit.now
         )
+        transfers.tell_of_sent(unit, refused)
 
 
 def _not_subscribed(link: Link, unit: Unit, pending: Pending, error: v3.Error) -> None:

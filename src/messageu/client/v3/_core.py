@@ -26,6 +26,7 @@ from . import _history as history
 from . import _inbox as inbox
 from . import _outbox as outbox
 from . import _receipts as receipts
+from . import _transfers as transfers
 from ._answers import receive
 from ._contacts import Peer
 from ._database import Connection, DatabaseError, transaction
@@ -170,9 +171,7 @@ class Core:
             inbox.honour_due(unit)
             inbox.forget_arrivals(unit)
             account.forget_hpke_keys(unit)
-            for files in (self._tools.file_sender, self._tools.file_receiver):
-                if files is not None:
-                    unit.tell(*files.tick(unit.connection, unit.now))
+            transfers.tick(unit)
             if self._link is not None:
                 self._link.tick(unit)
         self._ticked = unit.now
@@ -286,6 +285,7 @@ class Core:
         """
         with self._input() as unit:
             account.renew_own(unit)
+            transfers.reset(unit)
             conversations.drop_all_sessions(unit)
             unit.execute("DELETE FROM outbox")
             for of in contacts.everybody(unit):
@@ -313,9 +313,13 @@ class Core:
             own = account.read_own(unit)
             handle = None if name is None else _handle(name)
             contacts.add(unit, own, identity, label, handle, relay, verified)
-            of = contacts.find(unit, identity)
-            receipts.note_all(unit, of)
-            return contacts.shown(unit, of)
+            return self._accepted(unit, identity)
+
+    def _accepted(self, unit: Unit, identity: Identity) -> Contact:
+        of = contacts.find(unit, identity)
+        receipts.note_all(unit, of)
+        transfers.tell_outcomes(unit, of)
+        return contacts.shown(unit, of)
 
     def contacts(self) -> Sequence[Contact]:
         """Whom we have accepted or blocked, by label."""
@@ -341,8 +345,7 @@ class Core:
         with self._input() as unit:
             of = contacts.find(unit, who)
             contacts.accept(unit, of, label)
-            receipts.note_all(unit, of)
-            return contacts.shown(unit, contacts.find(unit, of.identity))
+            return self._accepted(unit, of.identity)
 
     def block(self, who: Identity | str) -> None:
         """Drop what somebody writes."""
@@ -357,8 +360,7 @@ class Core:
             of = contacts.find(unit, who)
             outbox.withdraw_queued(unit, of, Why.WITHDRAWN)
             contacts.set_standing(unit, of, standing)
-            if self._tools.file_receiver is not None:
-                unit.tell(*self._tools.file_receiver.refuse(unit.connection, of.identity))
+            transfers.refuse(unit, of)
             if standing is Standing.REMOVED:
                 history.hide(unit, of)
 
@@ -450,6 +452,14 @@ class Core:
                 return False
             outbox.undeliver(unit, number, Why.WITHDRAWN)
             return True
+
+    def file_outcome(self, contact: Identity, message_id: bytes) -> bool | None:
+        """Whether a file of a contact has come, checked and under its name. None: it is on its way.
+
+        :raises ContactUnknown: when there is no such contact.
+        """
+        with self._reading() as unit:
+            return transfers.outcome_of(unit, contacts.find(unit, contact), message_id)
 
     def messages(
         self, who: Identity | str | None = None, *, after: int = 0, limit: int = 100

@@ -74,7 +74,7 @@ class MessageStored:
 
 @frozen
 class MessageDelivered:
-    """Its recipient has it."""
+    """Its recipient has it: a file is on his disk, and is what was offered."""
 
     message_id: bytes
 
@@ -97,7 +97,7 @@ class MessagesMissing:
 
 @frozen
 class FileProgress:
-    """So many of its pieces are at the relay, or here."""
+    """So many of its pieces are at the relay, or here. It goes back when a file is sent anew."""
 
     message_id: bytes
     done: int
@@ -106,18 +106,23 @@ class FileProgress:
 
 @frozen
 class FileReceived:
-    """A file is complete."""
+    """A file of a contact is complete."""
 
     message_id: bytes
     path: Path
+    contact: Identity
 
 
 @frozen
 class FileFailed:
-    """A file cannot be sent, or kept; ``why`` is a sentence of ours."""
+    """A file cannot be sent, or kept; ``why`` is a sentence of ours.
+
+    :ivar contact: of whom it was to come; None: it is one of ours.
+    """
 
     message_id: bytes
     why: str
+    contact: Identity | None = None
 
 
 @frozen

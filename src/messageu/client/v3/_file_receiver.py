@@ -2,17 +2,15 @@
 
 Each step can be repeated after a crash. A piece is on the disk before the database forgets that it
 is wanted, and that before the relay is told. A name is chosen, and committed, before the file gets it.
+A file may be offered under several keys, one after another; a piece is taken under any of them.
 Nothing that a peer says leads out of the folder, or to a file that is there already.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -22,12 +20,14 @@ from attrs import define, field, frozen
 
 from messageu.client._files import remove, sync_folder
 from messageu.crypto import CryptoError
-from messageu.crypto.v3 import FileOffer, open_piece, piece_envelope_id
+from messageu.crypto.v3 import FileOffer, open_piece
 from messageu.model.v3 import PIECE_SIZE, Delivery, EnvelopeId, Identity
 
 from ._database import Connection
 from ._events import Event, FileFailed, FileProgress, FileReceived
+from ._file_keys import add_key, forget_keys, has_key, missing, want_all
 from ._file_names import names
+from ._file_parts import PartGone, is_file, is_same, opened_part
 from ._file_tables import FILE_SIZE_LIMIT, PATIENCE, STEP_SIZE, Stage
 from ._place import place
 
@@ -39,6 +39,9 @@ OPEN_OF_CONTACT_LIMIT: Final = 8
 
 ROOM_KEPT: Final = 256 * 2**20
 """Bytes of the disk that no file is given: the profile needs them, and so do others."""
+
+KEYS_LIMIT: Final = 4
+"""Keys under which pieces of one file are taken; the last ones of which we were told."""
 
 NAMES_LIMIT: Final = 10_000
 """Names that are tried for a file."""
@@ -60,8 +63,8 @@ class _File:
     """A row of ``incoming_files``."""
 
     id: int
+    contact: Identity = field(converter=Identity)
     message_id: bytes
-    key: bytes = field(repr=False)
     size: int
     digest: bytes = field(repr=False)
     pieces: int
@@ -72,7 +75,9 @@ class _File:
     path: bytes | None
 
 
-_COLUMNS: Final = "id, message_id, key, size, digest, pieces, remaining, name, part, began, path"
+_COLUMNS: Final = (
+    "id, contact, message_id, size, digest, pieces, remaining, name, part, began, path"
+)
 
 
 @define
@@ -115,24 +120,36 @@ class FileReceiver:
     ) -> Sequence[Event]:
         """An accepted contact sends a file; the message is shown already.
 
-        The same offer again changes nothing. One with another key, of a file that has not come,
-        takes its place: its sender begins anew.
+        The same offer again changes nothing. Under another key the pieces that have not come are
+        taken, too; a file that has failed is begun anew.
         """
         row = connection.execute(
-            "SELECT id, key, stage FROM incoming_files WHERE contact = ? AND message_id = ?",
+            "SELECT id, size, digest, stage FROM incoming_files"
+            " WHERE contact = ? AND message_id = ?",
             (contact.raw, message_id),
         ).fetchone()
         if row is not None:
-            file, key, stage = row
-            if key == offer.key or stage not in (Stage.COMING, Stage.FAILED):
+            file, *description, stage = row
+            if stage not in (Stage.COMING, Stage.FAILED) or has_key(connection, file, offer.key):
                 return ()
+            if stage == Stage.COMING and description == [offer.size, offer.digest]:
+                return self._offered_again(connection, file, offer)
             self._discard(connection, file)
             connection.execute("DELETE FROM incoming_files WHERE id = ?", (file,))
         why = self._refusal(connection, contact, offer)
         if why is not None:
-            return (FileFailed(message_id, why),)
+            return (FileFailed(message_id, why, contact),)
         self._add(connection, contact, message_id, offer)
         return (FileProgress(message_id, 0, offer.pieces),)
+
+    def _offered_again(
+        self, connection: Connection, file_id: int, offer: FileOffer
+    ) -> Sequence[Event]:
+        add_key(connection, file_id, offer.key, missing(connection, file_id))
+        forget_keys(connection, file_id, KEYS_LIMIT)
+        connection.execute("UPDATE incoming_files SET heard = NULL WHERE id = ?", (file_id,))
+        (file,) = self._files(connection, "id = ?", file_id)
+        return (FileProgress(file.message_id, file.pieces - file.remaining, file.pieces),)
 
     def _refusal(self, connection: Connection, contact: Identity, offer: FileOffer) -> str | None:
         if offer.size > FILE_SIZE_LIMIT:
@@ -156,12 +173,11 @@ class FileReceiver:
         self, connection: Connection, contact: Identity, message_id: bytes, offer: FileOffer
     ) -> None:
         file = connection.execute(
-            "INSERT INTO incoming_files (contact, message_id, key, size, digest, pieces, remaining,"
-            " name, stage, part) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO incoming_files (contact, message_id, size, digest, pieces, remaining,"
+            " name, stage, part) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 contact.raw,
                 message_id,
-                offer.key,
                 offer.size,
                 offer.digest,
                 offer.pieces,
@@ -171,11 +187,16 @@ class FileReceiver:
                 f".messageu-{self._random(_PART_ID_SIZE).hex()}.part",
             ),
         ).lastrowid
-        for number in range(offer.pieces):
-            connection.execute(
-                "INSERT INTO incoming_pieces VALUES (?, ?, ?)",
-                (piece_envelope_id(offer.key, number).raw, file, number),
-            )
+        add_key(connection, file, offer.key, range(offer.pieces))
+
+    def outcome(self, connection: Connection, contact: Identity, message_id: bytes) -> bool | None:
+        """Whether a file has come, checked and under its name. None: it is on its way."""
+        row = connection.execute(
+            "SELECT stage FROM incoming_files WHERE contact = ? AND message_id = ?",
+            (contact.raw, message_id),
+        ).fetchone()
+        stage = Stage.FAILED if row is None else Stage(row[0])
+        return None if stage < Stage.RECEIVED else stage is Stage.RECEIVED
 
     def wants(self, connection: Connection, envelope_id: EnvelopeId) -> bool:
         """Whether an envelope is a piece that is looked for."""
@@ -193,13 +214,14 @@ class FileReceiver:
         :raises OSError: when it cannot be kept now; it then comes again later.
         """
         events: list[Event] = []
-        for file_id, number in connection.execute(
-            "SELECT file, number FROM incoming_pieces WHERE envelope_id = ?",
+        for file_id, key, number in connection.execute(
+            "SELECT file, incoming_keys.key, number FROM incoming_pieces"
+            " JOIN incoming_keys ON incoming_keys.id = incoming_pieces.key WHERE envelope_id = ?",
             (delivery.envelope_id.raw,),
         ).fetchall():
             (file,) = self._files(connection, "id = ?", file_id)
             try:
-                piece = open_piece(file.key, number, number == file.pieces - 1, delivery.sealed)
+                piece = open_piece(key, number, number == file.pieces - 1, delivery.sealed)
             except CryptoError:
                 continue
             events.extend(self._keep(connection, file, number, piece))
@@ -211,10 +233,12 @@ class FileReceiver:
         offset = number * PIECE_SIZE
         try:
             self._write(file, offset, piece[: max(file.size - offset, 0)])
-        except _PartGone:
+        except PartGone:
             return self._fail(connection, file, "what had come of it was removed")
         connection.execute(
-            "DELETE FROM incoming_pieces WHERE file = ? AND number = ?", (file.id, number)
+            "DELETE FROM incoming_pieces WHERE number = ?"
+            " AND key IN (SELECT id FROM incoming_keys WHERE file = ?)",
+            (number, file.id),
         )
         remaining = file.remaining - 1
         connection.execute(
@@ -230,7 +254,9 @@ class FileReceiver:
         if not file.began:
             # What a transaction that was not committed has left. Nobody else knows the name.
             part.unlink(missing_ok=True)
-        with _opened(part, os.O_WRONLY | (0 if file.began else os.O_CREAT | os.O_EXCL)) as opened:
+        with opened_part(
+            part, os.O_WRONLY | (0 if file.began else os.O_CREAT | os.O_EXCL)
+        ) as opened:
             view = memoryview(content)
             while view:
                 written = os.pwrite(opened, view, offset)
@@ -275,6 +301,35 @@ class FileReceiver:
             events.extend(self._fail(connection, file, "its sender is no contact any more"))
         return events
 
+    def cancelled(
+        self, connection: Connection, contact: Identity, message_id: bytes
+    ) -> Sequence[Event]:
+        """A contact does not send a file any more. One that has come whole stays."""
+        events: list[Event] = []
+        for file in self._files(
+            connection,
+            "contact = ? AND message_id = ? AND stage = ?",
+            contact.raw,
+            message_id,
+            Stage.COMING.value,
+        ):
+            events.extend(self._fail(connection, file, "its sender does not send it any more"))
+        return events
+
+    def reset(self, connection: Connection) -> None:
+        """This state is an old one: what it says of pieces on the disk may not be so.
+
+        All pieces are wanted again. Those that the relay still has come as before, and the rest
+        when the file is offered again.
+        """
+        for file in self._files(connection, "stage = ?", Stage.COMING.value):
+            want_all(connection, file.id, file.pieces)
+            connection.execute(
+                "UPDATE incoming_files SET began = 0, remaining = pieces, heard = NULL"
+                " WHERE id = ?",
+                (file.id,),
+            )
+
     def path_of(self, connection: Connection, contact: Identity, message_id: bytes) -> Path | None:
         """Where a file was put; None when it has not come."""
         row = connection.execute(
@@ -288,7 +343,7 @@ class FileReceiver:
         try:
             check = self._checking(file)
             read = self._read_some(check, file.size)
-        except (_PartGone, OSError):
+        except (PartGone, OSError):
             self.close()
             return self._fail(connection, file, "what had come of it cannot be read")
         if read and check.done < file.size:
@@ -313,7 +368,7 @@ class FileReceiver:
         if self._check is not None and self._check.file != file.id:
             self.close()
         if self._check is None:
-            with _opened(self._folder / file.part, os.O_RDWR) as opened:
+            with opened_part(self._folder / file.part, os.O_RDWR) as opened:
                 os.ftruncate(opened, file.size)
                 os.fsync(opened)
                 self._check = _Check(file.id, os.dup(opened), sha256())
@@ -336,12 +391,12 @@ class FileReceiver:
         part, path = self._folder / file.part, Path(os.fsdecode(file.path or b""))
         try:
             if os.path.lexists(part):
-                if _is_same(part, path):
+                if is_same(part, path):
                     remove(part)
                     sync_folder(path.parent)
                 else:
                     place(part, path)
-            elif not _is_file(path, file.size):
+            elif not is_file(path, file.size):
                 return self._fail(connection, file, "it was removed before it had its name")
         except FileExistsError:
             return self._choose(connection, file)
@@ -349,10 +404,10 @@ class FileReceiver:
             why = f"it cannot be given its name ({error.strerror}), and is whole as {file.part}"
             return self._end(connection, file, why)
         connection.execute(
-            "UPDATE incoming_files SET stage = ?, key = NULL WHERE id = ?",
-            (Stage.RECEIVED.value, file.id),
+            "UPDATE incoming_files SET stage = ? WHERE id = ?", (Stage.RECEIVED.value, file.id)
         )
-        return (FileReceived(file.message_id, path),)
+        forget_keys(connection, file.id)
+        return (FileReceived(file.message_id, path, file.contact),)
 
     def _fail(self, connection: Connection, file: _File, why: str) -> Sequence[Event]:
         self._discard(connection, file.id)
@@ -362,13 +417,13 @@ class FileReceiver:
         connection.execute(
             "UPDATE incoming_files SET stage = ? WHERE id = ?", (Stage.FAILED.value, file.id)
         )
-        return (FileFailed(file.message_id, why),)
+        return (FileFailed(file.message_id, why, file.contact),)
 
     def _discard(self, connection: Connection, file_id: int) -> None:
         """Remove what has come of a file. When that is not committed, it is missed, and fails."""
         for file in self._files(connection, "id = ?", file_id):
             remove(self._folder / file.part)
-        connection.execute("DELETE FROM incoming_pieces WHERE file = ?", (file_id,))
+        forget_keys(connection, file_id)
 
     def _files(self, connection: Connection, where: str, *parameters: object) -> Sequence[_File]:
         # The conditions are constants of this module.
@@ -380,40 +435,3 @@ class FileReceiver:
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-class _PartGone(Exception):
-    """The file that had begun is not there any more, or something else is."""
-
-
-@contextmanager
-def _opened(part: Path, flags: int) -> Iterator[int]:
-    try:
-        opened = os.open(part, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _PartGone from None
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise _PartGone
-        yield opened
-    finally:
-        os.close(opened)
-
-
-def _is_same(part: Path, path: Path) -> bool:
-    """Whether both are names of one file."""
-    try:
-        return os.path.samestat(part.lstat(), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _is_file(path: Path, size: int) -> bool:
-    """Whether there is a regular file of this size."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size

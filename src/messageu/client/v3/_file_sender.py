@@ -1,145 +1,54 @@
-"""Sending files: what was read is what is sealed, piece by piece, until the relay has them all.
+"""Sending files: what was read is what is sealed, piece by piece, until their recipients have them.
 
 A file is read twice. The first time gives the digests, and is over before anything of it is sent.
 The second time each piece is compared with its digest before it is sealed: a key that has sealed
 one content for a piece never seals another. Nothing of what is in flight is kept here.
+
+When the relay has all pieces the digests stay until the recipient has said that he has the file:
+if he has lost what had come, it is offered again under a fresh key, and so all pieces are new to
+the relay.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import stat
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
-from mimetypes import MimeTypes
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import Final, TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve
 
 from messageu.client._errors import FileMissing, FileRefused
-from messageu.crypto.v3 import (
-    FILE_KEY_SIZE,
-    FILE_NAME_SIZE_LIMIT,
-    FileOffer,
-    piece_count,
-    piece_envelope_id,
-    seal_piece,
-)
+from messageu.crypto.v3 import FILE_KEY_SIZE, FileOffer, piece_envelope_id, seal_piece
 from messageu.model import ClientId
 from messageu.model.v3 import PIECE_KEY_ID, PIECE_SIZE, EnvelopeId, Reason, SealedEnvelope
 
 from ._database import Connection
-from ._events import Event, FileFailed, FileProgress
-from ._file_tables import FILE_SIZE_LIMIT, SENDING_LIFE, STEP_SIZE
+from ._events import Event, FileFailed, FileProgress, MessageUndelivered
+from ._file_reading import FileReading, PreparedFile, bytes_of, open_file, read_at
+from ._file_tables import SENDING_LIFE
+from ._values import Why
 
 FILES_LIMIT: Final = 64
-"""Files of one profile that wait to be sent."""
+"""Files of one profile of which the relay has not all pieces."""
+
+KEPT_LIMIT: Final = 1_024
+"""Files of one profile that their recipients are not known to have."""
 
 PAUSE: Final = 60.0
 """Seconds until a recipient's pieces are tried again, where the relay names no time."""
 
 _FINAL: Final = {
-    Reason.NOT_FOUND: "the relay knows its recipient no more",
-    Reason.CONFLICT: "the relay has something else in its place",
-    Reason.TOO_LARGE: "the relay does not take pieces of files",
+    Reason.NOT_FOUND: (Why.NO_ACCOUNT, "the relay knows its recipient no more"),
+    Reason.CONFLICT: (Why.REFUSED, "the relay has something else in its place"),
+    Reason.TOO_LARGE: (Why.TOO_LARGE, "the relay does not take pieces of files"),
 }
-_CHANGED: Final = "the file was changed or removed before all of it was sent"
-_OVER: Final = "the relay has not taken all of it for too long"
-
-_MEDIA_TYPES: Final = MimeTypes()
-_UNKNOWN_TYPE: Final = "application/octet-stream"
+_CHANGED: Final = (Why.FILE_GONE, "the file was changed or removed before its recipient had it")
+_OVER: Final = (Why.GAVE_UP, "the relay has not taken all of it for too long")
 
 Progress: TypeAlias = Callable[[int, int], object]
-
-
-@frozen
-class PreparedFile:
-    """A file that was read, for one message.
-
-    :ivar digests: of each piece, without what it is filled with.
-    """
-
-    path: Path
-    offer: FileOffer = field(repr=False)
-    digests: tuple[bytes, ...] = field(repr=False)
-    envelope_ids: tuple[EnvelopeId, ...] = field(repr=False)
-
-
-class FileReading:
-    """Reads a file once, some of it at a time, so that others have their turn in between.
-
-    :ivar size: of the file, in bytes.
-    :ivar done: how many were read.
-    :raises FileMissing: when it is not there.
-    :raises FileRefused: when it is no regular file, cannot be read, or is too large.
-    """
-
-    def __init__(self, path: Path, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
-        self._path = path.absolute()
-        self._descriptor = _open(self._path)
-        self.size = os.fstat(self._descriptor).st_size
-        self.done = 0
-        self._key = random(FILE_KEY_SIZE)
-        self._whole = sha256()
-        self._digests: list[bytes] = []
-        self._envelope_ids: list[EnvelopeId] = []
-        self._pieces = piece_count(self.size)
-        if self.size > FILE_SIZE_LIMIT:
-            self.close()
-            raise FileRefused(f"the file is larger than {FILE_SIZE_LIMIT // 2**30} GiB")
-
-    def step(self) -> bool:
-        """Read at most :data:`STEP_SIZE` bytes; whether there is more to read.
-
-        :raises FileRefused: when it cannot be read, or has become smaller.
-        """
-        for _ in range(STEP_SIZE // PIECE_SIZE):
-            if len(self._digests) == self._pieces:
-                break
-            self._read_piece(len(self._digests))
-        return len(self._digests) < self._pieces
-
-    def _read_piece(self, number: int) -> None:
-        wanted = _bytes_of(number, self.size)
-        try:
-            piece = _read_at(self._descriptor, number, wanted)
-        except OSError as error:
-            self.close()
-            raise FileRefused(f"the file cannot be read: {error.strerror}") from None
-        if len(piece) != wanted:
-            self.close()
-            raise FileRefused("the file became smaller while it was read")
-        self._whole.update(piece)
-        self._digests.append(sha256(piece).digest())
-        self._envelope_ids.append(piece_envelope_id(self._key, number))
-        self.done += wanted
-
-    def finish(self) -> PreparedFile:
-        """What was read, when there is no more to read."""
-        self.close()
-        offer = FileOffer(
-            key=self._key,
-            size=self.size,
-            digest=self._whole.digest(),
-            pieces=self._pieces,
-            name=_suggestion(self._path),
-            media_type=_MEDIA_TYPES.guess_type(self._path.name)[0] or _UNKNOWN_TYPE,
-        )
-        return PreparedFile(self._path, offer, tuple(self._digests), tuple(self._envelope_ids))
-
-    def close(self) -> None:
-        """Read no more of it. Doing so again does nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class FileSender:
@@ -172,9 +81,7 @@ class FileSender:
 
         :raises FileRefused: when too many files wait.
         """
-        waiting = connection.execute("SELECT count(*) FROM outgoing_files").fetchone()
-        if waiting is None or waiting[0] >= FILES_LIMIT:
-            raise FileRefused(f"{FILES_LIMIT} files wait to be sent already")
+        _check_room(connection)
         offer = prepared.offer
         number = connection.execute(
             "INSERT INTO outgoing_files (message_id, recipient, path, key, size, pieces, remaining)"
@@ -198,6 +105,38 @@ class FileSender:
             )
         return offer
 
+    def offer(
+        self, connection: Connection, message_id: bytes, offer: FileOffer
+    ) -> FileOffer | None:
+        """What is to be sealed as the message: under a fresh key, if it may have been sealed before.
+
+        What of its pieces was acknowledged, the relay would not take again under their old ids.
+        None: the file is gone, or shorter than it was.
+        """
+        row = connection.execute(
+            "SELECT id, path, spent FROM outgoing_files WHERE message_id = ?", (message_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        file, path, spent = row
+        if not spent:
+            connection.execute("UPDATE outgoing_files SET spent = 1 WHERE id = ?", (file,))
+            return offer
+        if not _is_there(Path(os.fsdecode(path)), offer.size):
+            return None
+        key = self._random(FILE_KEY_SIZE)
+        for number in range(offer.pieces):
+            connection.execute(
+                "UPDATE outgoing_pieces SET envelope_id = ? WHERE file = ? AND number = ?",
+                (piece_envelope_id(key, number).raw, file, number),
+            )
+        connection.execute(
+            "UPDATE outgoing_files SET key = ?, remaining = pieces, started = 0, began = NULL,"
+            " retry_at = 0 WHERE id = ?",
+            (key, file),
+        )
+        return evolve(offer, key=key)
+
     def start(self, connection: Connection, message_id: bytes) -> None:
         """The relay has the message: pieces may follow it. It may be said again."""
         connection.execute(
@@ -218,7 +157,7 @@ class FileSender:
         sealed: list[SealedEnvelope] = []
         files = connection.execute(
             "SELECT id, recipient, path, key, size, pieces FROM outgoing_files"
-            " WHERE started AND retry_at <= ? ORDER BY id",
+            " WHERE started AND remaining AND retry_at <= ? ORDER BY id",
             (now,),
         ).fetchall()
         for number, *file in files:
@@ -233,8 +172,8 @@ class FileSender:
         self, connection: Connection, file: int, room: int, in_flight: Collection[EnvelopeId]
     ) -> Sequence[tuple[int, EnvelopeId, bytes]]:
         rows = connection.execute(
-            "SELECT number, envelope_id, digest FROM outgoing_pieces WHERE file = ?"
-            " ORDER BY number LIMIT ?",
+            "SELECT number, envelope_id, digest FROM outgoing_pieces"
+            " WHERE file = ? AND envelope_id IS NOT NULL ORDER BY number LIMIT ?",
             (file, room + len(in_flight)),
         )
         found = ((number, EnvelopeId(raw), digest) for number, raw, digest in rows)
@@ -254,13 +193,13 @@ class FileSender:
         if not rows:
             return sealed
         try:
-            descriptor = _open(Path(os.fsdecode(path)))
+            descriptor = open_file(Path(os.fsdecode(path)))
         except (FileMissing, FileRefused):
             self._broken.add(file)
             return sealed
         try:
             for number, envelope_id, digest in rows:
-                piece = _read_at(descriptor, number, _bytes_of(number, size))
+                piece = read_at(descriptor, number, bytes_of(number, size))
                 if sha256(piece).digest() != digest:
                     self._broken.add(file)
                     break
@@ -278,7 +217,8 @@ class FileSender:
     def stored(self, connection: Connection, envelope_id: EnvelopeId) -> Sequence[Event]:
         """The relay has a piece."""
         row = connection.execute(
-            "DELETE FROM outgoing_pieces WHERE envelope_id = ? RETURNING file", (envelope_id.raw,)
+            "UPDATE outgoing_pieces SET envelope_id = NULL WHERE envelope_id = ? RETURNING file",
+            (envelope_id.raw,),
         ).fetchall()
         if not row:
             return ()
@@ -288,8 +228,6 @@ class FileSender:
             " RETURNING message_id, pieces, remaining",
             (file,),
         ).fetchall()
-        if not remaining:
-            self._forget(connection, file)
         return (FileProgress(message_id, pieces - remaining, pieces),)
 
     def refused(
@@ -310,21 +248,42 @@ class FileSender:
         if row is None:
             return ()
         file, recipient = row
-        why = next((text for final, text in _FINAL.items() if final == reason), None)
-        if why is not None:
-            return self._fail(connection, file, why)
+        failure = next((failure for final, failure in _FINAL.items() if final == reason), None)
+        if failure is not None:
+            return self._fail(connection, file, failure)
         connection.execute(
             "UPDATE outgoing_files SET retry_at = max(retry_at, ?) WHERE recipient = ?",
             (now + (retry_after or PAUSE), recipient),
         )
         return ()
 
+    def hold(self, connection: Connection, recipient: ClientId) -> None:
+        """All messages to somebody are sealed again: no piece is sent before its message is."""
+        connection.execute(
+            "UPDATE outgoing_files SET started = 0 WHERE recipient = ?", (recipient.raw,)
+        )
+
+    def reset(self, connection: Connection) -> None:
+        """This state is an old one: any message may have been sealed since."""
+        connection.execute("UPDATE outgoing_files SET spent = 1")
+
     def withdraw(self, connection: Connection, message_id: bytes) -> None:
         """The message was not delivered: no piece of it is sent any more."""
-        for (file,) in connection.execute(
-            "SELECT id FROM outgoing_files WHERE message_id = ?", (message_id,)
-        ).fetchall():
-            self._forget(connection, file)
+        self.delivered(connection, message_id)
+
+    def delivered(self, connection: Connection, message_id: bytes) -> Sequence[Event]:
+        """Its recipient has all of it: nothing of it is needed any more.
+
+        That the relay had its last pieces may not have been heard.
+        """
+        row = connection.execute(
+            "SELECT id, pieces, remaining FROM outgoing_files WHERE message_id = ?", (message_id,)
+        ).fetchone()
+        if row is None:
+            return ()
+        file, pieces, remaining = row
+        self._forget(connection, file)
+        return (FileProgress(message_id, pieces, pieces),) if remaining else ()
 
     def tick(self, connection: Connection, now: float) -> Sequence[Event]:
         """Give up what cannot be read any more, and what the relay does not take."""
@@ -332,11 +291,13 @@ class FileSender:
         for file in self._broken.copy():
             events.extend(self._fail(connection, file, _CHANGED))
         connection.execute(
-            "UPDATE outgoing_files SET began = ? WHERE started AND began IS NULL", (now,)
+            "UPDATE outgoing_files SET began = ? WHERE started AND remaining AND began IS NULL",
+            (now,),
         )
         connection.execute("UPDATE outgoing_files SET retry_at = 0 WHERE retry_at <= ?", (now,))
         for (file,) in connection.execute(
-            "SELECT id FROM outgoing_files WHERE began <= ?", (now - SENDING_LIFE,)
+            "SELECT id FROM outgoing_files WHERE started AND remaining AND began <= ?",
+            (now - SENDING_LIFE,),
         ).fetchall():
             events.extend(self._fail(connection, file, _OVER))
         return events
@@ -350,17 +311,21 @@ class FileSender:
             return 0.0
         row = connection.execute(
             "SELECT min(CASE WHEN began IS NULL THEN 0.0 ELSE began + ? END),"
-            " min(retry_at) FILTER (WHERE retry_at > 0) FROM outgoing_files WHERE started",
+            " min(retry_at) FILTER (WHERE retry_at > 0) FROM outgoing_files"
+            " WHERE started AND remaining",
             (float(SENDING_LIFE),),
         ).fetchone()
         return min((time for time in row or () if time is not None), default=None)
 
-    def _fail(self, connection: Connection, file: int, why: str) -> Sequence[Event]:
+    def _fail(self, connection: Connection, file: int, failure: tuple[Why, str]) -> Sequence[Event]:
         row = connection.execute(
             "SELECT message_id FROM outgoing_files WHERE id = ?", (file,)
         ).fetchone()
         self._forget(connection, file)
-        return () if row is None else (FileFailed(row[0], why),)
+        if row is None:
+            return ()
+        why, words = failure
+        return FileFailed(row[0], words), MessageUndelivered(row[0], why)
 
     def _forget(self, connection: Connection, file: int) -> None:
         connection.execute("DELETE FROM outgoing_pieces WHERE file = ?", (file,))
@@ -372,42 +337,24 @@ def _exists(connection: Connection, file: int) -> bool:
     return row is not None
 
 
-def _open(path: Path) -> int:
-    """A descriptor of a regular file.
-
-    :raises FileMissing: when it is not there.
-    :raises FileRefused: when it is something else, or cannot be read.
-    """
+def _is_there(path: Path, size: int) -> bool:
+    """Whether there is a file of at least this size."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileMissing("file not found") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is none"
-        raise FileRefused(f"the file cannot be read: {reason}") from None
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise FileRefused("it is not a regular file")
+        descriptor = open_file(path)
+    except (FileMissing, FileRefused):
+        return False
+    try:
+        return os.fstat(descriptor).st_size >= size
+    finally:
+        os.close(descriptor)
 
 
-def _bytes_of(number: int, size: int) -> int:
-    """How many bytes of a file are in a piece; the rest are zeros."""
-    return min(max(size - number * PIECE_SIZE, 0), PIECE_SIZE)
-
-
-def _read_at(descriptor: int, number: int, size: int) -> bytes:
-    """As many bytes of a piece as there are, at most ``size``."""
-    parts: list[bytes] = []
-    offset = number * PIECE_SIZE
-    while size and (part := os.pread(descriptor, size, offset)):
-        parts.append(part)
-        offset += len(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _suggestion(path: Path) -> str:
-    """A file's name, as much of it as an offer can hold."""
-    raw = os.fsencode(path.name).decode("utf-8", "replace").encode("utf-8")
-    return raw[:FILE_NAME_SIZE_LIMIT].decode("utf-8", "ignore")
+def _check_room(connection: Connection) -> None:
+    row = connection.execute(
+        "SELECT ifnull(sum(remaining > 0), 0), count(*) FROM outgoing_files"
+    ).fetchone()
+    waiting, kept = row or (0, 0)
+    if waiting >= FILES_LIMIT:
+        raise FileRefused(f"{FILES_LIMIT} files wait to be sent already")
+    if kept >= KEPT_LIMIT:
+        raise FileRefused(f"of {KEPT_LIMIT:,} files it is not known whether they have come")

@@ -10,6 +10,7 @@ from messageu.model.v3 import PIECE_KEY_ID, Delivery, EnvelopeId
 
 from . import _history as history
 from . import _receipts as receipts
+from . import _transfers as transfers
 from ._account import read_own
 from ._contacts import Peer, add_request, peer
 from ._conversations import (
@@ -38,7 +39,7 @@ def take(unit: Unit, delivery: Delivery) -> None:
     if not _remember(unit, delivery.envelope_id):
         return
     if delivery.hpke_key_id == PIECE_KEY_ID:
-        _take_piece(unit, delivery)
+        transfers.take_piece(unit, delivery)
         return
     try:
         opened = open_envelope(unit, read_own(unit), delivery)
@@ -75,13 +76,6 @@ def _count_unopened(unit: Unit) -> None:
     unit.tell(Unopened(unit.value("SELECT unopened FROM profile")))
 
 
-def _take_piece(unit: Unit, delivery: Delivery) -> None:
-    receiver = unit.tools.file_receiver
-    # What is not wanted may be of a file that was refused: that was told.
-    if receiver is not None and receiver.wants(unit.connection, delivery.envelope_id):
-        unit.tell(*receiver.take(unit.connection, delivery))
-
-
 def _take_message(unit: Unit, opened: Opened) -> None:
     of = opened.peer
     asks = of is None or of.standing is Standing.REMOVED
@@ -97,19 +91,24 @@ def _take_message(unit: Unit, opened: Opened) -> None:
 
 
 def _take_shown(unit: Unit, of: Peer, opened: Opened) -> None:
-    message = opened.message
+    if _keep(unit, of, opened.message):
+        receipts.note(unit, of, opened.message.message_id)
+
+
+def _keep(unit: Unit, of: Peer, message: Message) -> bool:
+    """Keep and show what has not come before. Whether it is there then: nothing of one who is not
+    heard is, and nothing that is over."""
     if of.standing is Standing.REQUEST and not _fits_request(unit, of, message):
-        return
+        return False
     came(unit, of, message.sequence)
     if of.standing in (Standing.BLOCKED, Standing.REMOVED):
-        return
+        return False
     if history.has_come(unit, of, message.message_id):
-        receipts.note(unit, of, message.message_id)
-        return
+        return True
     if 0 < message.expiry <= unit.now:
-        return
+        return False
     unit.tell(MessageReceived(history.keep_received(unit, of, message)))
-    receipts.note(unit, of, message.message_id)
+    return True
 
 
 def _fits_request(unit: Unit, of: Peer, message: Message) -> bool:
@@ -120,22 +119,23 @@ def _fits_request(unit: Unit, of: Peer, message: Message) -> bool:
 
 
 def _take_file(unit: Unit, of: Peer, opened: Opened) -> None:
-    message, receiver = opened.message, unit.tools.file_receiver
+    message = opened.message
     try:
         offer = FileOffer.decode(message.body)
     except CryptoError:
         came(unit, of, message.sequence)
         _count_unopened(unit)
         return
-    is_new = not history.has_come(unit, of, message.message_id)
-    _take_shown(unit, of, opened)
-    is_kept = history.has_come(unit, of, message.message_id)
-    if is_new and is_kept and receiver is not None:
-        unit.tell(*receiver.offered(unit.connection, of.identity, message.message_id, offer))
+    if _keep(unit, of, message):
+        transfers.take_offer(unit, of, message.message_id, offer)
 
 
 def _take_receipt(unit: Unit, of: Peer, opened: Opened) -> None:
     receipts.take_receipt(unit, of, decode_receipt(opened.message.body))
+
+
+def _take_cancel(unit: Unit, of: Peer, opened: Opened) -> None:
+    transfers.take_cancel(unit, of, decode_receipt(opened.message.body))
 
 
 def _take_renewal(unit: Unit, of: Peer, opened: Opened) -> None:
@@ -144,6 +144,7 @@ def _take_renewal(unit: Unit, of: Peer, opened: Opened) -> None:
         return
     count_from(unit, of, opened.message.sequence)
     prefer_session(unit, of, opened.session.id)
+    receipts.forget_cancels(unit, of)
     if of.honoured_at is not None and unit.now < of.honoured_at + RENEWAL_PAUSE:
         unit.execute("UPDATE contacts SET honour_due = 1 WHERE id = ?", of.id)
         return
@@ -191,4 +192,5 @@ _TAKERS: Final[Mapping[int, Callable[[Unit, Peer, Opened], None]]] = {
     Kind.FILE: _take_file,
     Kind.RENEWAL: _take_renewal,
     Kind.PROFILE: _take_profile,
+    Kind.CANCEL: _take_cancel,
 }

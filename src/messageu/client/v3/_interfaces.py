@@ -18,7 +18,10 @@ Prepared = Any
 
 
 class FileSender(Protocol):
-    """Reads files and hands out their pieces.
+    """Reads files and hands out their pieces, until their recipients have them.
+
+    A file that fails is told of by ``FileFailed``, and by ``MessageUndelivered``, which the core
+    makes good on.
 
     Every method with a connection is called within a transaction of the core's, which also holds
     what has led to the call. Nothing that is kept in memory may run ahead of it: what is in
@@ -36,7 +39,19 @@ class FileSender(Protocol):
     def add(
         self, connection: Connection, message_id: bytes, recipient: ClientId, prepared: Prepared
     ) -> FileOffer:
-        """Keep what was read. Its pieces wait until :meth:`start`."""
+        """Keep what was read. Its pieces wait until :meth:`start`.
+
+        :raises FileRefused: when too many files wait.
+        """
+        ...
+
+    def offer(
+        self, connection: Connection, message_id: bytes, offer: FileOffer
+    ) -> FileOffer | None:
+        """What is to be sealed as the message: under a fresh key, if it may have been sealed before.
+
+        None: the file cannot be sent any more.
+        """
         ...
 
     def start(self, connection: Connection, message_id: bytes) -> None:
@@ -67,8 +82,20 @@ class FileSender(Protocol):
         """The relay has not taken a piece: it is tried again later, or the file is given up."""
         ...
 
+    def hold(self, connection: Connection, recipient: ClientId) -> None:
+        """All messages to somebody are sealed again: no piece is sent before its message is."""
+        ...
+
+    def reset(self, connection: Connection) -> None:
+        """This state is an old one: any message may have been sealed since."""
+        ...
+
     def withdraw(self, connection: Connection, message_id: bytes) -> None:
         """The message was not delivered: no piece of it is sent any more."""
+        ...
+
+    def delivered(self, connection: Connection, message_id: bytes) -> Sequence[Event]:
+        """Its recipient has all of it: nothing of it is needed any more."""
         ...
 
     def tick(self, connection: Connection, now: float) -> Sequence[Event]:
@@ -86,7 +113,11 @@ class FileReceiver(Protocol):
     def offered(
         self, connection: Connection, contact: Identity, message_id: bytes, offer: FileOffer
     ) -> Sequence[Event]:
-        """An accepted contact sends a file; the message is shown already."""
+        """An accepted contact sends a file, maybe again; the message is shown already."""
+        ...
+
+    def outcome(self, connection: Connection, contact: Identity, message_id: bytes) -> bool | None:
+        """Whether a file has come, checked and under its name. None: it is on its way."""
         ...
 
     def wants(self, connection: Connection, envelope_id: EnvelopeId) -> bool:
@@ -102,6 +133,16 @@ class FileReceiver(Protocol):
 
     def refuse(self, connection: Connection, contact: Identity) -> Sequence[Event]:
         """A contact was blocked or removed: nothing of his that has not come is taken."""
+        ...
+
+    def cancelled(
+        self, connection: Connection, contact: Identity, message_id: bytes
+    ) -> Sequence[Event]:
+        """A contact does not send a file any more."""
+        ...
+
+    def reset(self, connection: Connection) -> None:
+        """This state is an old one: what it says of pieces on the disk may not be so."""
         ...
 
     def tick(self, connection: Connection, now: float) -> Sequence[Event]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-from messageu.crypto.v3 import Kind, Message, encode_receipt
+from messageu.crypto.v3 import FileOffer, Kind, Message, encode_receipt
 from messageu.model import ClientId
 from messageu.model.v3 import EnvelopeId, Identity, Reason, SealedEnvelope
 
@@ -19,7 +19,7 @@ from ._account import OUTBOX_LIFE, Own, read_own
 from ._contacts import Peer, peer
 from ._conversations import has_session, seal_message
 from ._events import MessageStored, MessageUndelivered
-from ._receipts import take_due
+from ._receipts import note, take_due
 from ._unit import Unit
 from ._values import Standing, Status, Why
 
@@ -113,26 +113,42 @@ def advance(unit: Unit) -> None:
 
 
 def _seal_next(unit: Unit, own: Own, of: Peer) -> None:
-    ids = take_due(unit, of)
-    if ids:
-        receipt = _message(unit, own, of, Kind.RECEIPT, 0, encode_receipt(ids))
+    due = take_due(unit, of)
+    if due is not None:
+        kind, ids = due
+        receipt = _message(unit, own, of, kind, 0, encode_receipt(ids))
         seal_message(unit, of, receipt, None, renewal=False)
         return
-    row = _next_message(unit, own, of)
-    if row is None:
+    while (row := _next_message(unit, own, of)) is not None:
+        number, message_id, sequence, time, kind, body = row
+        if kind == Kind.FILE:
+            body = _offer(unit, message_id, body)
+            if body is None:
+                undeliver(unit, number, Why.FILE_GONE)
+                continue
+        if sequence is None:
+            sequence = _next_sequence(unit, of)
+        assert of.keys is not None  # noqa: S101 - there is a session
+        message = Message(own.keys, of.keys, message_id, sequence, time, 0, kind, body)
+        seal_message(unit, of, message, number, renewal=False)
+        unit.execute(
+            "UPDATE messages SET status = ?, sequence = ?, body = ? WHERE id = ?",
+            Status.SEALED.value,
+            sequence,
+            body,
+            number,
+        )
         return
-    number, message_id, sequence, time, kind, body = row
-    if sequence is None:
-        sequence = _next_sequence(unit, of)
-    assert of.keys is not None  # noqa: S101 - there is a session
-    message = Message(own.keys, of.keys, message_id, sequence, time, 0, kind, body)
-    seal_message(unit, of, message, number, renewal=False)
-    unit.execute(
-        "UPDATE messages SET status = ?, sequence = ? WHERE id = ?",
-        Status.SEALED.value,
-        sequence,
-        number,
-    )
+
+
+def _offer(unit: Unit, message_id: bytes, body: bytes) -> bytes | None:
+    """The offer of a file as it is to be sealed now: under a fresh key, if it was sealed before.
+    None: the file is not there any more."""
+    sender = unit.tools.file_sender
+    if sender is None:
+        return body
+    offer = sender.offer(unit.connection, message_id, FileOffer.decode(body))
+    return None if offer is None else offer.encode()
 
 
 def seal_renewal(unit: Unit, of: Peer) -> None:
@@ -250,10 +266,10 @@ def _give_up(unit: Unit, envelope_id: EnvelopeId, entry: _Entry, why: Why) -> No
 
 def undeliver(unit: Unit, number: int, why: Why) -> None:
     """A message of ours will not come, or is not known to have come. It is not tried any more."""
-    row = unit.row("SELECT message_id, kind, status FROM messages WHERE id = ?", number)
+    row = unit.row("SELECT message_id, kind, status, contact FROM messages WHERE id = ?", number)
     if row is None or row[2] == Status.DELIVERED:
         return
-    message_id, kind, _ = row
+    message_id, kind, _, contact = row
     unit.execute(
         "UPDATE messages SET status = ?, why = ? WHERE id = ?",
         Status.UNDELIVERED.value,
@@ -261,8 +277,12 @@ def undeliver(unit: Unit, number: int, why: Why) -> None:
         number,
     )
     unit.tell(MessageUndelivered(message_id, why))
-    if kind == Kind.FILE and unit.tools.file_sender is not None:
-        unit.tools.file_sender.withdraw(unit.connection, message_id)
+    if kind == Kind.FILE:
+        if unit.tools.file_sender is not None:
+            unit.tools.file_sender.withdraw(unit.connection, message_id)
+        of = peer(unit, contact)
+        if why is not Why.NOT_KEPT and (of.renew or has_session(unit, of)):
+            note(unit, of, message_id, cancelled=True)  # he may wait for it
 
 
 def withdraw_queued(unit: Unit, of: Peer, why: Why) -> None:
@@ -325,6 +345,15 @@ def send_again(unit: Unit, of: Peer, *, renumber: bool) -> None:
     :param renumber: count it anew, behind a renewal of ours.
     """
     unit.execute("DELETE FROM outbox WHERE contact = ? AND NOT renewal", of.id)
+    for (number,) in unit.rows(
+        "SELECT id FROM messages WHERE contact = ? AND mine AND hidden AND status IN (?, ?)",
+        of.id,
+        Status.SEALED.value,
+        Status.STORED.value,
+    ):
+        undeliver(unit, number, Why.WITHDRAWN)  # what they said is forgotten
+    if unit.tools.file_sender is not None:
+        unit.tools.file_sender.hold(unit.connection, of.identity.account_id)
     unit.execute(
         "UPDATE messages SET status = ?, stored_at = NULL"
         " WHERE contact = ? AND mine AND status IN (?, ?)",

@@ -11,7 +11,7 @@ from ._file_tables import FILE_TABLES
 APPLICATION_ID: Final = 0x4D553343
 """What tells a profile's database from other people's: MU3C."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _TABLES: Final = (
     """
@@ -121,9 +121,10 @@ _TABLES: Final = (
     ) STRICT
     """,
     """
-    CREATE TABLE receipts (
+    CREATE TABLE receipts ( -- and what else is said of messages: which files are given up
         contact INTEGER NOT NULL REFERENCES contacts,
         message_id BLOB NOT NULL,
+        cancelled INTEGER NOT NULL DEFAULT 0, -- whether it is a file that is given up
         due REAL NOT NULL,
         PRIMARY KEY (contact, message_id)
     ) STRICT, WITHOUT ROWID

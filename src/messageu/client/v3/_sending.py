@@ -33,7 +33,8 @@ _WORDS: Final[dict[Why, str]] = {
     Why.GAVE_UP: "the relay could not be reached for a week",
     Why.EXPIRED: "the recipient did not fetch it in time",
     Why.WITHDRAWN: "it was withdrawn",
-    Why.FILE_GONE: "the file was changed or removed while it was sent",
+    Why.FILE_GONE: "the file was changed or removed before its recipient had it",
+    Why.NOT_KEPT: "the recipient could not keep it",
 }
 
 
@@ -42,7 +43,7 @@ class Sending:
 
     :ivar message_id: 16 bytes.
     :ivar is_stored: whether the relay has all of it, of a file every piece.
-    :ivar is_delivered: whether its recipient has said that he has it.
+    :ivar is_delivered: whether its recipient has said that he has it, of a file all of it.
     :ivar failure: why it is not sent any more; None: it is.
     """
 
@@ -63,7 +64,7 @@ class Sending:
         return self._wait(self.is_stored, self._waiting_for_stored)
 
     def delivered(self) -> Deferred[None]:
-        """Fires when its recipient has it.
+        """Fires when its recipient has it: a file is on his disk then, and was compared.
 
         :raises NotDelivered: when it was given up, or was not fetched in time.
         """
@@ -77,8 +78,7 @@ class Sending:
             case FileProgress(_, done, total) if done >= total:
                 self._store()
             case MessageDelivered():
-                if self._whole:
-                    self._store()
+                self._store()
                 self.is_delivered = True
                 _fire(self._waiting_for_delivered)
             case MessageUndelivered(_, why):

@@ -50,6 +50,7 @@ class Why(IntEnum):
     EXPIRED = 5
     WITHDRAWN = 6
     FILE_GONE = 7
+    NOT_KEPT = 8
 
 
 @frozen

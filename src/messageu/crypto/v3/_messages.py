@@ -40,6 +40,7 @@ class Kind(IntEnum):
     FILE = 3
     RENEWAL = 4
     PROFILE = 5
+    CANCEL = 6
 
 
 @frozen
@@ -57,16 +58,17 @@ class _Rule:
         return fits and self.counted == bool(sequence)
 
 
+_IDS: Final = _Rule(False, MESSAGE_ID_SIZE, MESSAGE_ID_SIZE * RECEIPT_IDS_LIMIT, MESSAGE_ID_SIZE)
+
 _RULES: Final[Mapping[int, _Rule]] = {
     Kind.TEXT: _Rule(True, 1, TEXT_SIZE_LIMIT),
-    Kind.RECEIPT: _Rule(
-        False, MESSAGE_ID_SIZE, MESSAGE_ID_SIZE * RECEIPT_IDS_LIMIT, MESSAGE_ID_SIZE
-    ),
+    Kind.RECEIPT: _IDS,
     Kind.FILE: _Rule(
         True, _OFFER.size + 1, _OFFER.size + 1 + FILE_NAME_SIZE_LIMIT + MEDIA_TYPE_SIZE_LIMIT
     ),
     Kind.RENEWAL: _Rule(True, 0, 0),
     Kind.PROFILE: _Rule(False, 0, DISPLAY_NAME_SIZE_LIMIT),
+    Kind.CANCEL: _IDS,
 }
 
 
@@ -130,7 +132,7 @@ class Message:
 
 
 def encode_receipt(message_ids: Iterable[bytes]) -> bytes:
-    """The body of a receipt.
+    """The body of a receipt, or of a cancel.
 
     :raises CryptoError: for ids of another size, none, or more than 1,024.
     """
@@ -143,7 +145,7 @@ def encode_receipt(message_ids: Iterable[bytes]) -> bytes:
 
 
 def decode_receipt(body: bytes) -> Sequence[bytes]:
-    """The ids in the body of a receipt.
+    """The ids in the body of a receipt, or of a cancel.
 
     :raises CryptoError: when it is none.
     """
