@@ -880,7 +880,10 @@ class HostileTests(ReceiverCase):
         self.take(self.piece(one, 0, content[:PIECE_SIZE]))
         (part,) = self.folder.iterdir()
         part.write_bytes(b"what a backup has brought back")
+        stray = self.folder / f".messageu-{'5' * 32}.part"
+        stray.write_bytes(b"what this state does not know of")
         self.receiver.reset(self.connection)
+        self.assertFalse(stray.exists())
         self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 2)])
         self.assertEqual(
             self.take(self.piece(one, 1, content[PIECE_SIZE:])), [FileProgress(MESSAGE, 1, 2)]

@@ -277,9 +277,10 @@ class FileTests(CraftTestCase):
         )
         del receiver.outcomes[second]
         receiver.outcomes[first] = True
-        for message_id in (first, second):
+        for message_id in (second, first):
             self.craft(Kind.FILE, self.offer().encode(), message_id=message_id)
-        self.assertEqual(said, [(Kind.RECEIPT, first)])
+        self.assertEqual(said[-2:], [(Kind.CANCEL, first), (Kind.RECEIPT, first)])
+        self.assertFalse(any(second in ids for _, *ids in said))
 
     def test_cancelled(self):
         """A contact's cancel reaches the place for files, and nothing is answered to it."""

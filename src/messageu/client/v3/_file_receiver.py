@@ -46,6 +46,8 @@ KEYS_LIMIT: Final = 4
 NAMES_LIMIT: Final = 10_000
 """Names that are tried for a file."""
 
+_PART_PREFIX: Final = ".messageu-"
+_PART_SUFFIX: Final = ".part"
 _PART_ID_SIZE: Final = 16
 
 
@@ -93,7 +95,7 @@ class _Check:
 class FileReceiver:
     """Puts pieces together, in one folder (:mod:`._interfaces`).
 
-    :param folder: is made, mode 0700, when the first piece comes.
+    :param folder: is one profile's alone. It is made, mode 0700, when the first piece comes.
     :param free: how many bytes its disk has.
     """
 
@@ -184,7 +186,7 @@ class FileReceiver:
                 offer.pieces,
                 offer.name,
                 Stage.COMING.value,
-                f".messageu-{self._random(_PART_ID_SIZE).hex()}.part",
+                f"{_PART_PREFIX}{self._random(_PART_ID_SIZE).hex()}{_PART_SUFFIX}",
             ),
         ).lastrowid
         add_key(connection, file, offer.key, range(offer.pieces))
@@ -319,16 +321,31 @@ class FileReceiver:
     def reset(self, connection: Connection) -> None:
         """This state is an old one: what it says of pieces on the disk may not be so.
 
-        All pieces are wanted again. Those that the relay still has come as before, and the rest
-        when the file is offered again.
+        All pieces are wanted again of what has not come whole, or is not there any more. Those that
+        the relay still has come as before, and the rest when the file is offered again. Parts of
+        files of which this state knows nothing are removed.
         """
-        for file in self._files(connection, "stage = ?", Stage.COMING.value):
+        known = {part for (part,) in connection.execute("SELECT part FROM incoming_files")}
+        for stray in self._folder.glob(f"{_PART_PREFIX}*{_PART_SUFFIX}"):
+            if stray.name not in known:
+                remove(stray)
+        coming = self._files(connection, "stage = ?", Stage.COMING.value)
+        whole = self._files(
+            connection, "stage IN (?, ?)", Stage.CHECKING.value, Stage.PLACING.value
+        )
+        for file in (*coming, *(file for file in whole if not self._is_there(file))):
             want_all(connection, file.id, file.pieces)
             connection.execute(
-                "UPDATE incoming_files SET began = 0, remaining = pieces, heard = NULL"
-                " WHERE id = ?",
-                (file.id,),
+                "UPDATE incoming_files SET stage = ?, began = 0, remaining = pieces, heard = NULL,"
+                " path = NULL WHERE id = ?",
+                (Stage.COMING.value, file.id),
             )
+
+    def _is_there(self, file: _File) -> bool:
+        """Whether there is what a file has come to."""
+        path = None if file.path is None else Path(os.fsdecode(file.path))
+        has_name = path is not None and is_file(path, file.size)
+        return has_name or os.path.lexists(self._folder / file.part)
 
     def path_of(self, connection: Connection, contact: Identity, message_id: bytes) -> Path | None:
         """Where a file was put; None when it has not come."""
