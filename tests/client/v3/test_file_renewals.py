@@ -583,7 +583,7 @@ class RestoredSenderTests(Case):
     def test_cancel_that_was_not_sent(self) -> None:
         """What her recipient could not keep is judged again when it is offered again, and what he
         had not said of it before is not said any more."""
-        self.alice.hang_up()
+        self.fill_mailbox()
         self.send()
         copy = self.alice.database.copy()
         room, self.bob.files["file_receiver"]._free = (
@@ -592,12 +592,16 @@ class RestoredSenderTests(Case):
         )
         self.until(self.bob, events.FileFailed)
         self.bob.files["file_receiver"]._free = room
-        self.bob.hang_up()
         self.alice.restore(copy)
-        for _ in range(100):
-            self.alice.go()
-        self.later(10.0)
+        self.alice.go()
+        renewed = "SELECT honoured_at FROM contacts"
+        while self.bob.database.execute(renewed).fetchone() == (None,):
+            self.bob.step()
+        self.clock.time += 2.0
+        self.bob.core.tick()
         self.settle()
+        self.is_full = False
+        self.settle(100.0)
         self.assert_arrived()
 
     def test_held(self) -> None:
