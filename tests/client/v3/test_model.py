@@ -2,13 +2,18 @@
 
 Connections break with requests and answers on their way, and what was sent on an old one is carried
 out after a new one was made. Programs die before and after their commits, the relay refuses and is
-restarted, profiles are restored from copies. At the end all settles, and then: every text that a
-sender still knows of was shown to its recipient once, or is known not to have been delivered.
+restarted, profiles are restored from copies, files are changed or removed while they are sent. At the
+end all settles, and then: every text and every file that a sender still knows of was shown to its
+recipient once, as it was, or is known not to have been delivered.
 """
 
+import re
 from collections import Counter, deque
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -24,17 +29,27 @@ from twisted.trial.unittest import SynchronousTestCase
 from messageu.client.v3 import _events as events
 from messageu.client.v3 import _inbox as inbox
 from messageu.client.v3 import _outbox as outbox
-from messageu.client.v3._values import Status
+from messageu.client.v3 import _transfers as transfers
+from messageu.client.v3._file_receiver import FileReceiver
+from messageu.client.v3._file_sender import FileSender
+from messageu.client.v3._values import Status, Why
+from messageu.crypto.v3 import FileOffer, Kind
 from messageu.model.v3 import Reason
 from messageu.wire import v3
 from tests.torture import report, scaled
 
 from .harness import START, Clock, Device, Relay, introduce
+from .small_pieces import SMALL_PIECE, free_space, small_pieces
 
 DEVICES = scaled(3, 5)
 DAY = 86_400.0
 WAITS = (1.0, 10.0, 700.0, 4000.0, 2 * DAY)
 REFUSED = (v3.Send, v3.Claim, v3.Publish, v3.Acknowledge, v3.Subscribe)
+UNKNOWN = """
+    SELECT identity FROM contacts WHERE NOT sent AND id NOT IN (SELECT contact FROM sessions)
+"""
+"""With whom a copy has no session: they are not told when it is reset."""
+
 REASONS = (Reason.BUSY, Reason.INTERNAL, Reason.RATE_LIMITED)
 
 SETTINGS = settings(
@@ -45,15 +60,36 @@ SETTINGS = settings(
 )
 
 
-class Unreliable(Device):
-    """A device whose requests travel one by one, and can be lost or late."""
+def content_of(text, size):
+    """What is in the file that is called so."""
+    return Random(text).randbytes(size)
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+
+class Unreliable(Device):
+    """A device whose requests travel one by one, and can be lost or late.
+
+    What it says of texts is true of files, too: these stand for their names.
+    """
+
+    def __init__(self, relay, name, folder):
+        self.folder = folder
+        super().__init__(relay, name, **self.new_tools())
         self.travelling = deque()
         self.shown = Counter()
         self.restored = 0
+        self.unknown = set()
         self.forgotten = set()
+
+    def new_tools(self):
+        return {
+            "file_sender": FileSender(),
+            "file_receiver": FileReceiver(self.folder, free=free_space),
+        }
+
+    def start(self):
+        self.files["file_receiver"].close()
+        self.files = self.new_tools()
+        super().start()
 
     def hang_up(self):
         super().hang_up()
@@ -67,9 +103,44 @@ class Unreliable(Device):
 
     def count(self):
         for event in self.events:
-            if isinstance(event, events.MessageReceived):
+            if isinstance(event, events.MessageReceived) and event.message.kind == Kind.TEXT:
                 self.shown[event.message.text] += 1
+            elif isinstance(event, events.FileReceived):
+                self.shown[re.sub(r" \(\d+\)\Z", "", event.path.name)] += 1
         self.events.clear()
+
+    def received(self):
+        """Texts that came, and files that are there."""
+        messages = [each for each in self.core.messages(limit=10**6) if not each.mine]
+        return [self.text_of(each) for each in messages if self.has_come(each)]
+
+    def statuses(self):
+        sent = (message for message in self.core.messages(limit=10**6) if message.mine)
+        return {self.text_of(message): (message.status, message.why) for message in sent}
+
+    def text_of(self, message):
+        is_text = message.kind == Kind.TEXT
+        return message.text if is_text else FileOffer.decode(message.body).name
+
+    def has_come(self, message):
+        return message.kind == Kind.TEXT or self.path_of(message) is not None
+
+    def path_of(self, message):
+        return self.files["file_receiver"].path_of(
+            self.database, message.contact, message.message_id
+        )
+
+    def check_files(self):
+        """What is there is what was sent, and nothing is there besides."""
+        paths = []
+        for message in self.core.messages(limit=10**6):
+            if not message.mine and message.kind == Kind.FILE and self.has_come(message):
+                paths.append(self.path_of(message))
+                offer = FileOffer.decode(message.body)
+                assert paths[-1].read_bytes() == content_of(offer.name, offer.size)
+        there = {*self.folder.iterdir()} if self.folder.exists() else set()
+        assert there >= {*paths}
+        assert self.restored or there == {*paths}, there ^ {*paths}
 
     def send(self, limit):
         self.travelling.extend(self.core.requests())
@@ -91,6 +162,7 @@ class Unreliable(Device):
         return bool(self.shown[text]) or text in self.received() or text in self.forgotten
 
     def restore(self, copy):
+        self.unknown.update(identity for (identity,) in copy.execute(UNKNOWN).fetchall())
         self.forgotten.update(self.received())
         self.database = copy
         self.restored += 1
@@ -102,13 +174,18 @@ class Messengers(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
+        self.end = ExitStack()
+        self.end.enter_context(small_pieces())
+        self.folder = Path(self.end.enter_context(TemporaryDirectory()))
         self.clock = Clock()
         self.relay = Relay(self.clock)
-        self.devices = [Unreliable(self.relay, f"device-{number}") for number in range(DEVICES)]
+        names = [f"device-{number}" for number in range(DEVICES)]
+        self.devices = [Unreliable(self.relay, name, self.folder / name) for name in names]
         introduce(*self.devices)
         self.ghosts = []
         self.copies = {}
         self.said = {}
+        self.spoilt = set()
 
     def device(self, number):
         return self.devices[number % len(self.devices)]
@@ -131,6 +208,28 @@ class Messengers(RuleBasedStateMachine):
             text = f"{len(self.said)} from {one.name} to {other.name}"
             self.said[text] = (one, other)
             one.guarded(lambda text=text: one.core.send_text(other.identity, text))
+
+    @rule(sender=numbers, distance=st.integers(1, DEVICES - 1), pieces=st.integers(0, 3))
+    def send_file(self, sender, distance, pieces):
+        """Somebody sends a file to somebody."""
+        one, other = self.device(sender), self.device(sender + distance)
+        text = f"file {len(self.said)} from {one.name} to {other.name}"
+        self.said[text] = (one, other)
+        path = self.folder / text
+        path.write_bytes(content_of(text, pieces * SMALL_PIECE + pieces % 2))
+        one.guarded(lambda: one.core.send_file(other.identity, path))
+
+    @precondition(lambda self: self.said)
+    @rule(which=st.integers(0, 100), removed=st.booleans())
+    def spoil(self, which, removed):
+        """Somebody removes a file that he has sent, or changes it."""
+        path = self.folder / [*self.said][which % len(self.said)]
+        if path.exists():
+            self.spoilt.add(path.name)
+            if removed:
+                path.unlink()
+            else:
+                path.write_bytes(bytes(path.stat().st_size))
 
     @rule(number=numbers, limit=st.integers(1, 6))
     def send(self, number, limit):
@@ -228,6 +327,10 @@ class Messengers(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "devices"):
             return
+        with self.end:
+            self.finish()
+
+    def finish(self):
         self.ghosts = []
         self.relay.refusals.clear()
         for device in self.devices:
@@ -267,13 +370,16 @@ class Messengers(RuleBasedStateMachine):
             assert len(texts) == len(set(texts)), "a text is shown twice"
             if not device.restored:
                 assert all(count == 1 for count in device.shown.values()), "heard of twice"
-            for text, status in device.statuses().items():
+            device.check_files()
+            for text, (status, why) in device.statuses().items():
                 recipient = self.said[text][1]
                 assert status in (Status.DELIVERED, Status.UNDELIVERED), (text, status)
                 if status is Status.DELIVERED:
                     assert recipient.has_shown(text), "receipted, and was not shown"
-                if not restored:
-                    assert status is Status.DELIVERED, (text, status)
+                told = recipient.restored and device.identity.raw not in recipient.unknown
+                if not device.restored and (told or not recipient.restored):
+                    gone = text in self.spoilt and why is Why.FILE_GONE
+                    assert status is Status.DELIVERED or gone, (text, status, why)
             if not restored:
                 assert not device.core.profile.unopened, "something did not open"
                 assert not any(contact.missing for contact in device.core.contacts())
@@ -283,7 +389,9 @@ class Messengers(RuleBasedStateMachine):
         for device in self.devices:
             TOTALS["shown"] += len(device.received())
             TOTALS["texts"] += len(device.statuses())
-            TOTALS["undelivered"] += list(device.statuses().values()).count(Status.UNDELIVERED)
+            TOTALS["files"] += len([text for text in device.received() if text[:4] == "file"])
+            statuses = [status for status, _ in device.statuses().values()]
+            TOTALS["undelivered"] += statuses.count(Status.UNDELIVERED)
 
 
 TOTALS = Counter()
@@ -304,6 +412,8 @@ def play(dice, restoring=False):
         lambda: machine.refuse(dice.choice(REFUSED), dice.choice(REASONS)),
         lambda: machine.wait(dice.choice(WAITS)),
         lambda: machine.late_request(dice.randrange(100)) if machine.ghosts else None,
+        lambda: machine.send_file(number(), dice.randint(1, DEVICES - 1), dice.randint(0, 3)),
+        lambda: machine.spoil(dice.randrange(100), dice.random() < 0.5) if machine.said else None,
     )
     copying = (
         lambda: machine.back_up(number()),
@@ -316,7 +426,7 @@ def play(dice, restoring=False):
 
 class ModelTests(SynchronousTestCase):
     def test_whatever_happens(self):
-        """Every text arrives once and opens, or is shown as not delivered; nothing twice."""
+        """Every text and file arrives once and opens, or is shown as not delivered; nothing twice."""
         TOTALS.clear()
         run_state_machine_as_test(Messengers, settings=SETTINGS)
         self.assertGreater(TOTALS["shown"], 0)
@@ -335,7 +445,8 @@ class ModelTests(SynchronousTestCase):
             play(Random(seed))
         self.assertGreater(TOTALS["shown"], 10 * TOTALS["runs"])
         self.assertGreater(TOTALS["kills"], TOTALS["runs"])
-        self.assertEqual(TOTALS["shown"], TOTALS["texts"])
+        self.assertEqual(TOTALS["shown"] + TOTALS["undelivered"], TOTALS["texts"])
+        self.assertGreater(TOTALS["files"], 3 * TOTALS["runs"])
         report("v3 clients: breaks and kills, by dice", lost=0, **TOTALS)
 
     def test_restored_by_dice(self):
@@ -346,6 +457,7 @@ class ModelTests(SynchronousTestCase):
             play(Random(seed), restoring=True)
         self.assertGreater(TOTALS["restored"], 0)
         self.assertGreater(TOTALS["shown"], 0)
+        self.assertGreater(TOTALS["files"], TOTALS["runs"])
         report("v3 clients: restored from copies, by dice", **TOTALS)
 
     def test_finds_what_comes_twice(self):
@@ -373,4 +485,15 @@ class ModelTests(SynchronousTestCase):
             outbox._remove(unit, envelope_id)
 
         self.patch(outbox, "refused", careless)
+        self.find()
+
+    def test_finds_a_receipt_that_comes_early(self):
+        """A client that receipts a file when it is offered is found."""
+        take_offer = transfers.take_offer
+
+        def careless(unit, of, message_id, offer):
+            take_offer(unit, of, message_id, offer)
+            transfers.note(unit, of, message_id)
+
+        self.patch(transfers, "take_offer", careless)
         self.find()
