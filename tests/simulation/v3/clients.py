@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import ClassVar, Final
 
@@ -12,9 +13,13 @@ from twisted.internet.protocol import Factory, Protocol
 from messageu.client.v3 import _events as events
 from messageu.client.v3._core import Core
 from messageu.client.v3._errors import StaleState, StateFailed
+from messageu.client.v3._file_receiver import FileReceiver
+from messageu.client.v3._file_sender import FileSender
 from messageu.client.v3._values import Standing, Status
 from messageu.client.v3._vault import open_vault
+from messageu.crypto.v3 import FileOffer, Kind
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v3
+from tests.client.v3.small_pieces import free_space
 from tests.simulation.history import Nonsense
 from tests.simulation.world import ProcessTime
 
@@ -30,13 +35,18 @@ from .history import (
     Reset,
     Restored,
     Shown,
+    Spoilt,
     Stranger,
     Undelivered,
+    Unknown,
     Unopened,
     Wrote,
 )
 
 RELAY: Final = "messageu://relay.example:1358#pin"
+DOWNLOADS: Final = "downloads"
+"""The folder for files that were received, in the profile's."""
+
 PAUSES: Final = (0.0, 0.1, 1.0)
 """Seconds until somebody dials again, or sees to something."""
 
@@ -87,7 +97,13 @@ class ClientDisk:
         return self._copies
 
     def restore(self, number):
-        """Put a copy in the place of the profile."""
+        """Put a copy in the place of the profile; the files that were received are those of the
+        copy, or stay as they are."""
+        kept = self.path / DOWNLOADS
+        if kept.exists() and self._random.random() < 0.5:
+            copied = self._folder / f"copy-{number}" / DOWNLOADS
+            shutil.rmtree(copied, ignore_errors=True)
+            shutil.copytree(kept, copied)
         self._replace(self._folder / f"copy-{number}")
 
     def _replace(self, source):
@@ -191,6 +207,7 @@ class Program:
         self._dialled_since = self._connected_since = frozenset()
         self._texts = {}
         self._said = 0
+        self._receiver = None
         with open_vault(self.disk.path, None, create=True) as vault:
             core = Core.create(vault.connection, RELAY, now=world.now, random=self._random)
             core.register(name)
@@ -221,7 +238,16 @@ class Program:
         self._vault = open_vault(self.disk.path, None)
         connection = WatchedConnection(self._vault.connection, self.disk)
         self._timer = self._dialling = None
-        self.core = Core(connection, now=self.world.now, random=self._random)
+        self._receiver = FileReceiver(
+            self.disk.path / DOWNLOADS, random=self._random, free=free_space
+        )
+        self.core = Core(
+            connection,
+            now=self.world.now,
+            random=self._random,
+            file_sender=FileSender(self._random),
+            file_receiver=self._receiver,
+        )
         self._has_looked = False
         self._do(self._look_once)
         self._dial_later()
@@ -243,6 +269,8 @@ class Program:
     def close(self):
         """It is over."""
         self.time.alive = False
+        if self._receiver is not None:
+            self._receiver.close()
         if self._vault is not None:
             self._vault.close()
 
@@ -413,10 +441,46 @@ class Program:
             message_id = self.core.send_text(contact.identity, text)
             self._accepted(message_id, contact.label, text)
 
-    def _accepted(self, message_id, recipient, text):
+    def send_file(self):
+        """Send a file to somebody."""
+        if self.alive:
+            self._do(self._send_file)
+
+    def _send_file(self):
+        self._look_once()
+        contacts = [each for each in self.core.contacts() if each.standing is Standing.ACCEPTED]
+        if contacts:
+            contact = self.world.random.choice(contacts)
+            self._said += 1
+            name = f"{self.name} file {self._said} to {contact.label}"
+            content = self._random(self.world.random.choice((0, 1, 64, 65, 300, 1_000)))
+            self.world.files[name] = content
+            path = self._source(name)
+            path.write_bytes(content)
+            message_id = self.core.send_file(contact.identity, path)
+            self._accepted(message_id, contact.label, name, is_file=True)
+
+    def _source(self, name):
+        folder = self.world.folder / f"{self.name}'s files"
+        folder.mkdir(exist_ok=True)
+        return folder / name
+
+    def spoil_file(self):
+        """Remove a file that was sent, or write something else into it."""
+        random = self.world.random
+        mine = [name for name in self.world.files if name.startswith(f"{self.name} ")]
+        if mine:
+            name = random.choice(mine)
+            self.world.note(Spoilt(self.name, name))
+            path = self._source(name)
+            path.unlink(missing_ok=True)
+            if random.random() < 0.5:
+                path.write_bytes(random.randbytes(len(self.world.files[name])))
+
+    def _accepted(self, message_id, recipient, text, *, is_file=False):
         self._seen[message_id] = None
         self._texts[message_id] = text
-        self.world.note(Accepted(self.name, recipient, text))
+        self.world.note(Accepted(self.name, recipient, text, is_file))
 
     def _see_to_requests(self):
         for contact in self.core.message_requests():
@@ -471,17 +535,34 @@ class Program:
             name = self.world.names[message.contact]
             if message.mine:
                 if message.message_id not in self._seen:
-                    self._accepted(message.message_id, name, message.text)
+                    is_file = message.kind == Kind.FILE
+                    self._accepted(message.message_id, name, _text_of(message), is_file=is_file)
                 self._see_status(message.message_id, message.status, message.why)
             elif message.message_id not in self._seen:
-                self._see_text(message)
+                self._see_message(message)
         for contact in (*self.core.contacts(), *self.core.message_requests()):
             self._see_missing(contact.identity, contact.missing)
         self._see_to_requests()
 
-    def _see_text(self, message):
-        self._seen[message.message_id] = None
-        self.world.note(Shown(self.name, self.world.names[message.contact], message.text))
+    def _see_message(self, message):
+        """A text; a file, only if it is there."""
+        path = self._path_of(message)
+        if path is not None:
+            self._see_file(message.contact, message.message_id, path)
+        elif message.kind == Kind.TEXT:
+            self._see(message.contact, message.message_id, message.text)
+
+    def _path_of(self, message):
+        return self._receiver.path_of(self._vault.connection, message.contact, message.message_id)
+
+    def _see_file(self, contact, message_id, path):
+        name = re.sub(r" \(\d+\)\Z", "", path.name)
+        intact = path.read_bytes() == self.world.files.get(name)
+        self._see(contact, message_id, name if intact else f"{name}, which is another file")
+
+    def _see(self, contact, message_id, text):
+        self._seen[message_id] = None
+        self.world.note(Shown(self.name, self.world.names[contact], text))
 
     def _see_status(self, message_id, status, why):
         if status not in (Status.DELIVERED, Status.UNDELIVERED) or status is self._seen[message_id]:
@@ -529,7 +610,12 @@ class Program:
         self._do(self._look)
         for what in self._stock():
             self.world.note(Left(self.name, what))
-        shown = [message.text for message in self.core.messages(limit=10**6) if not message.mine]
+        messages = [each for each in self.core.messages(limit=10**6) if not each.mine]
+        shown = [
+            _text_of(message)
+            for message in messages
+            if message.kind == Kind.TEXT or self._path_of(message) is not None
+        ]
         if len(shown) != len(set(shown)):
             self.world.note(Left(self.name, "a text that is there twice"))
 
@@ -539,10 +625,22 @@ _STOCK: Final = {
     "something in the outbox": "SELECT COUNT(*) FROM outbox",
     "a receipt that is not sent": "SELECT COUNT(*) FROM receipts",
     "a renewal that is not sent": "SELECT COUNT(*) FROM contacts WHERE renew",
+    "a file that is to be sent": "SELECT COUNT(*) FROM outgoing_files",
+    "a file that is to come": "SELECT COUNT(*) FROM incoming_files WHERE stage < 3",
 }
 
+
+def _text_of(message):
+    """A text, or the name of a file."""
+    is_file = message.kind == Kind.FILE
+    return FileOffer.decode(message.body).name if is_file else message.text
+
+
 _SEEN: Final = {
-    events.MessageReceived: lambda it, event: it._see_text(event.message),
+    events.MessageReceived: lambda it, event: it._see_message(event.message),
+    events.FileReceived: lambda it, event: it._see_file(
+        event.contact, event.message_id, event.path
+    ),
     events.MessageDelivered: lambda it, event: it._see_status(
         event.message_id, Status.DELIVERED, None
     ),
@@ -569,6 +667,8 @@ def populate(world):
         for other in people:
             if one is not other and random.random() < 0.8:
                 one.add_contact(other)
+            elif one is not other:
+                world.note(Unknown(one.name, other.name))
     for person in people:
         person.start()
     if random.random() < 0.9:

@@ -14,19 +14,38 @@ from attrs import define, field, frozen
 
 
 @frozen
+class Unknown:
+    """Somebody has not another as a contact from the beginning."""
+
+    person: str
+    other: str
+
+
+@frozen
 class Accepted:
-    """A client has kept a text that its user wants sent. No two texts are the same."""
+    """A client has kept a text that its user wants sent, or a file, for which its name stands. No
+    two texts are the same."""
 
     sender: str
     recipient: str
     text: str
+    is_file: bool = False
 
 
 @frozen
 class Shown:
-    """A user sees a text that came: when it comes, or when he starts the program again."""
+    """A user sees a text that came: when it comes, or when he starts the program again. Of a file,
+    that it is there; if it is another than was sent, the text says so."""
 
     reader: str
+    sender: str
+    text: str
+
+
+@frozen
+class Spoilt:
+    """A user has removed a file that he has sent, or has changed it."""
+
     sender: str
     text: str
 
@@ -179,7 +198,8 @@ class Replay:
     """A history, event by event.
 
     :ivar books: of each user, before the event that is looked at, and in the end.
-    :ivar said: texts that were ever accepted, and by whom for whom.
+    :ivar said: texts that were ever accepted, and by whom for whom; ``files``: those that stand
+        for files.
     :ivar seen: texts that were ever shown, and to whom.
     :ivar renewed: who has had to begin a new session, with whom.
     """
@@ -189,6 +209,7 @@ class Replay:
         self._copies = {}
         self.books = defaultdict(Book)
         self.said = {}
+        self.files = set()
         self.seen = set()
         self.renewed = set()
 
@@ -208,6 +229,8 @@ class Replay:
     def _accepted(self, event):
         self.books[event.sender].accepted[event.text] = event.recipient
         self.said[event.text] = (event.sender, event.recipient)
+        if event.is_file:
+            self.files.add(event.text)
 
     def _shown(self, event):
         self.books[event.reader].shown.add(event.text)
@@ -281,13 +304,15 @@ def nothing_is_made_up(events):
 def gaps_are_announced(events):
     """When a text is shown before an earlier one, its reader is told that something is missing:
     unless its sender has begun to count anew, as he does when he was reset, or has heard nothing
-    of a text for so long that it is over."""
+    of a text for so long that it is over. A file comes when all of its pieces have."""
     replay = Replay(events)
     for event in replay:
-        if isinstance(event, Shown) and (event.sender, event.reader) not in replay.renewed:
+        is_text = isinstance(event, Shown) and event.text not in replay.files
+        if is_text and (event.sender, event.reader) not in replay.renewed:
             told = replay.books[event.reader].missing.get(event.sender)
             for text in replay.books[event.sender].before(event.reader, event.text):
-                if (event.reader, text) not in replay.seen and not told:
+                seen = (event.reader, text) in replay.seen or text in replay.files
+                if not seen and not told:
                     yield f"order: {event.reader} was shown {event.text!r} before {text!r}"
 
 
@@ -325,18 +350,27 @@ STRANGERS_LIMIT = 20
 
 
 def nothing_fails_needlessly(events):
-    """Where nobody has gone back to a copy, and no days have gone by, all comes, and opens."""
+    """Where nobody has gone back to a copy, and no days have gone by, all comes, and opens: but for
+    what strangers say beyond the limit, files that they send, and files that were spoilt."""
     if any(isinstance(event, LongWait) for event in events):
         return
     shown = Counter((event.sender, event.reader) for event in events if isinstance(event, Shown))
     strangers = {(event.sender, event.reader) for event in events if isinstance(event, Stranger)}
+    strangers |= {(event.other, event.person) for event in events if isinstance(event, Unknown)}
+    gone = {
+        Undelivered(event.sender, event.text, "FILE_GONE")
+        for event in events
+        if isinstance(event, Spoilt)
+    }
     talkative = {pair for pair in strangers if shown[pair] >= STRANGERS_LIMIT}
     restored = {event.person for event in events if isinstance(event, Restored)}
     replay = Replay(events).end()
     for event in events:
         if isinstance(event, Undelivered) and event.why != "NO_ACCOUNT":
             pair = replay.said[event.text]
-            if restored.isdisjoint(pair) and pair not in talkative:
+            is_file = event.text in replay.files
+            excused = (pair in strangers and is_file) or pair in talkative or event in gone
+            if restored.isdisjoint(pair) and not excused:
                 yield f"needless: {event.sender} was told {event.why} of {event.text!r}"
         elif isinstance(event, Unopened) and not restored:
             yield f"needless: {event.reader} could not open {event.count}"

@@ -4,11 +4,14 @@ What libraries draw by themselves, keys and nonces, differs from run to run. It 
 only: which of two sessions that were begun at once has the lower id. So the ids of sessions are
 drawn from the seed, and a seed says everything.
 
+Files go in pieces of 64 bytes: there are as many of them, and they do not take the time of all.
+
 A client's kill is a relay's: what its next process finds is a copy of its files as they are then.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import count
 from typing import ClassVar, Final
 from unittest import mock
@@ -23,6 +26,7 @@ from messageu.model.v3 import CHANNEL_BINDING_SIZE, Registration
 from messageu.server import Door, Limits, RelayService
 from messageu.server.v3 import ALPN, Offer
 from messageu.testing.transport import Faults
+from tests.client.v3.small_pieces import small_pieces
 from tests.simulation.world import FAULTS, NOON, WEIGHTS, Disk, RelayProcess, World
 
 from .history import Cut, LongWait
@@ -127,6 +131,7 @@ class WorldOfV3(World):
     """Everything there is, from a seed to a history. Its programs are v3's.
 
     :ivar names: of identities.
+    :ivar files: what was in the files that were sent, by their names.
     """
 
     weights: ClassVar = {
@@ -136,6 +141,8 @@ class WorldOfV3(World):
         "wait": 12,
         "wait_long": 2,
         "say": 14,
+        "send_file": 5,
+        "spoil_file": 1,
         "cut": 2,
         "vanish": 1,
         "kill_client": 2,
@@ -155,10 +162,12 @@ class WorldOfV3(World):
         "withhold",
         "restore",
         "wait_days",
+        "spoil_file",
     )
 
     def __init__(self, seed, new_disk=Disk):
         self.names = {}
+        self.files = {}
         self._session_ids = {}
         super().__init__(seed, new_disk)
 
@@ -182,17 +191,16 @@ class WorldOfV3(World):
         ids_of_first = mock.patch.object(
             Ciphertext, "session_id", _renamed(Ciphertext.session_id, self._session_id)
         )
-        self._patches = [ids, ids_of_first]
-        for patch in self._patches:
-            patch.start()
+        self._patches = ExitStack()
+        for patch in (ids, ids_of_first, small_pieces()):
+            self._patches.enter_context(patch)
         return super().__enter__()
 
     def __exit__(self, *how):
         for program in self.programs:
             program.close()
         super().__exit__(*how)
-        for patch in self._patches:
-            patch.stop()
+        self._patches.close()
 
     def now(self):
         """Seconds since the epoch."""
@@ -254,6 +262,12 @@ class WorldOfV3(World):
 
     def _say(self):
         self._somebody().say()
+
+    def _send_file(self):
+        self._somebody().send_file()
+
+    def _spoil_file(self):
+        self._somebody().spoil_file()
 
     def _kill_client_inside(self):
         self._somebody().disk.fuse = self.random.randrange(10)
