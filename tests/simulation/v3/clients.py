@@ -40,6 +40,7 @@ from .history import (
     Undelivered,
     Unknown,
     Unopened,
+    Withheld,
     Wrote,
 )
 
@@ -409,6 +410,7 @@ class Program:
         """The relay says something. It may hold back mail, which it says again to the next."""
         if self.withheld and isinstance(response.body, v3.Deliver):
             self.withheld -= 1
+            self.world.note(Withheld(self.name))
             self.talk.has_withheld = True
             return
         self._do(self.core.receive, response)

@@ -93,6 +93,13 @@ class Unopened:
 
 
 @frozen
+class Withheld:
+    """A relay has held back mail for somebody, and has pushed what was behind it."""
+
+    reader: str
+
+
+@frozen
 class Wrote:
     """A client has asked the relay for something, other than to be let in, or to show that it is there."""
 
@@ -351,12 +358,14 @@ STRANGERS_LIMIT = 20
 
 def nothing_fails_needlessly(events):
     """Where nobody has gone back to a copy, and no days have gone by, all comes, and opens: but for
-    what strangers say beyond the limit, files that they send, and files that were spoilt."""
+    what strangers say beyond the limit, files that they send, files that were spoilt, and those of
+    which a relay has pushed pieces before their message."""
     if any(isinstance(event, LongWait) for event in events):
         return
     shown = Counter((event.sender, event.reader) for event in events if isinstance(event, Shown))
     strangers = {(event.sender, event.reader) for event in events if isinstance(event, Stranger)}
     strangers |= {(event.other, event.person) for event in events if isinstance(event, Unknown)}
+    held = {event.reader for event in events if isinstance(event, Withheld)}
     gone = {
         Undelivered(event.sender, event.text, "FILE_GONE")
         for event in events
@@ -369,7 +378,8 @@ def nothing_fails_needlessly(events):
         if isinstance(event, Undelivered) and event.why != "NO_ACCOUNT":
             pair = replay.said[event.text]
             is_file = event.text in replay.files
-            excused = (pair in strangers and is_file) or pair in talkative or event in gone
+            excused = is_file and (pair in strangers or pair[1] in held or event in gone)
+            excused = excused or pair in talkative
             if restored.isdisjoint(pair) and not excused:
                 yield f"needless: {event.sender} was told {event.why} of {event.text!r}"
         elif isinstance(event, Unopened) and not restored:

@@ -1,5 +1,6 @@
 """The rules themselves: each is broken by a history made for it, and by no other rule's."""
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from .history import (
@@ -12,9 +13,12 @@ from .history import (
     Reset,
     Restored,
     Shown,
+    Spoilt,
     Stranger,
     Undelivered,
+    Unknown,
     Unopened,
+    Withheld,
     Wrote,
     violations,
 )
@@ -113,3 +117,22 @@ class RulesTests(SynchronousTestCase):
         events = [*texts, *shown, *told, Undelivered("anna", "20", "EXPIRED")]
         self.assert_broken("needless", *events)
         self.assert_good(Stranger("bern", "anna"), *events)
+
+    def test_files(self):
+        """A file comes whenever all of it is there: texts need not wait for it. Otherwise it is as
+        a text, but for who is a stranger, what was spoilt, and what a relay has reordered."""
+        file = evolve(ONE, is_file=True)
+        self.assert_good(file, TWO, GOT_TWO, TOLD_TWO, GOT_ONE, TOLD_ONE)
+        self.assertIn("lost", violations([file])[0])
+        self.assert_broken("receipts", file, TOLD_ONE, GOT_ONE)
+        self.assert_broken("twice", file, GOT_ONE, GOT_ONE, TOLD_ONE)
+        expired, gone = (Undelivered("anna", "one", why) for why in ("EXPIRED", "FILE_GONE"))
+        for given_up, excuse in (
+            (expired, Unknown("bern", "anna")),
+            (expired, Withheld("bern")),
+            (gone, Spoilt("anna", "one")),
+        ):
+            self.assert_broken("needless", file, given_up)
+            self.assert_good(excuse, file, given_up)
+            self.assert_broken("needless", excuse, ONE, given_up)
+        self.assert_broken("needless", Spoilt("anna", "one"), file, expired)
