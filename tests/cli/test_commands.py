@@ -24,7 +24,7 @@ from messageu.cli import (
 from messageu.cli._letters import PLACE_FILE
 from messageu.cli._progress import Progress
 from messageu.client import RelayAddress
-from messageu.client.v3 import MessengerSettings, RelayLink
+from messageu.client.v3 import MessengerSettings, RelayLink, Status, _file_receiver
 from messageu.crypto.certificates import check_certificate
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
@@ -309,6 +309,94 @@ class TalkTests(CommandCase):
         self.done("bern", "inbox")
         received = self.root / "bern/downloads/holiday.jpg"
         self.assertEqual(received.read_bytes(), sent.read_bytes())
+
+    def test_file_delivered(self) -> None:
+        """A file is said to be delivered when the other has all of it, under its name; when he has
+        not, it is sent. Fetching it receipts it."""
+        sent = self.root / "holiday.jpg"
+        sent.write_bytes(bytes(range(256)) * 3000)
+        received = self.root / "bern/downloads/holiday.jpg"
+        words = ("send-file", "bern", str(sent), "--wait-delivered")
+        exit_code, written = self.run_for("anna", *words, "--timeout", "3")
+        self.assertEqual(exit_code, Exit.QUEUED)
+        self.assertEqual(written, "sent, but bern has not received it yet\n")
+        self.done("bern", "inbox")
+        self.assertEqual(received.read_bytes(), sent.read_bytes())
+        following = self.begin("bern", "inbox", "--follow")
+        waiting = self.begin("anna", *words, "--timeout", "30")
+        second = received.with_name("holiday (1).jpg")
+        while not waiting.called:
+            self.assertFalse(self.console.written and "delivered" in self.console.written[-1])
+            self.network.wait(0.25, step=0.25)
+        self.assertEqual(second.read_bytes(), sent.read_bytes())
+        self.assertEqual(self.successResultOf(waiting), Exit.DONE)
+        self.assertIn("delivered\n", self.console.take())
+        self.assertIn(f"received: {second}", self.console.complaints)
+        following.cancel()
+        self.network.run()
+        self.failureResultOf(following)
+
+    def test_fetching_receipts_a_file(self) -> None:
+        """Whoever fetches a file and leaves has receipted it."""
+        sent = self.root / "holiday.jpg"
+        sent.write_bytes(bytes(range(256)) * 3000)
+        self.done("anna", "send-file", "bern", str(sent))
+        self.done("bern", "inbox")
+        self.done("anna", "inbox")
+        messenger = self.desk("anna").open(None)
+        (message,) = messenger.messages()
+        messenger.close()
+        self.assertIs(message.status, Status.DELIVERED)
+
+    def test_file_that_is_not_kept(self) -> None:
+        """A file that the other cannot keep is not delivered: both are told so."""
+        self.patch(_file_receiver, "ROOM_KEPT", 2**62)
+        sent = self.root / "holiday.jpg"
+        sent.write_bytes(b"x" * 300_000)
+        following = self.begin("bern", "inbox", "--follow")
+        exit_code, written = self.run_for(
+            "anna", "send-file", "bern", str(sent), "--wait-delivered"
+        )
+        self.assertEqual(exit_code, Exit.FAILED)
+        self.assertIn("300,000 bytes: it could not be received", written)
+        self.assertEqual(
+            sorted(self.console.complaints),
+            [
+                "a file of anna was not received: there is too little room on the disk",
+                "not delivered: the recipient could not keep it",
+            ],
+        )
+        following.cancel()
+        self.network.run()
+        self.failureResultOf(following)
+        self.console.complaints.clear()
+        (self.root / "bern" / PLACE_FILE).unlink()
+        fields = json.loads(self.done("bern", "inbox", "--json"))
+        self.assertEqual((fields["state"], fields["path"]), ("failed", None))
+
+    def test_told_while_following(self) -> None:
+        """Whoever follows is told when something of his was not delivered."""
+        following = self.begin("bern", "inbox", "--follow")
+        self.network.wait(5, step=0.25)
+        self.done("anna", "delete-account", "--yes")
+        self.network.run()
+        self.console.complaints.clear()
+        following.cancel()
+        self.network.run()
+        self.failureResultOf(following)
+        listening, self.network.listener = self.network.listener, None
+        self.run_for("bern", "send", "anna", "are you there?")
+        self.network.listener = listening
+        self.console.take()
+        following = self.begin("bern", "inbox", "--follow")
+        self.network.wait(5, step=0.25)
+        self.assertIn(
+            "something that you sent was not delivered: the recipient has no account any more",
+            self.console.complaints,
+        )
+        following.cancel()
+        self.network.run()
+        self.failureResultOf(following)
 
     def test_missing_file(self) -> None:
         """A file that is not there is a line."""

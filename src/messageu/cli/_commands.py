@@ -21,9 +21,11 @@ from twisted.internet.defer import Deferred
 from messageu.client import ADDRESS_FILE, IDENTITY_FILES, ClientError, FileMissing, NotRegistered
 from messageu.client.v3 import (
     Contact,
+    FileFailed,
     FileReceived,
     Heard,
     MessageReceived,
+    MessageUndelivered,
     Messenger,
     NoProfile,
     Offline,
@@ -42,7 +44,7 @@ from messageu.model.v3 import TOKEN_SIZE
 
 from ._console import Away, Exit, NoTerminal
 from ._desk import DEFAULT_TIMEOUT, Desk
-from ._letters import Letters, describe, name_of
+from ._letters import Letters, describe, name_in, name_of
 from ._lines import LINE_LIMIT, EndOfInput
 from ._text import visible
 
@@ -323,6 +325,11 @@ async def _follow(desk: Desk, messenger: Messenger, letters: Letters) -> None:
                     ending.errback(error)
             case FileReceived(_, path):
                 desk.console.complain(f"received: {visible(str(path))}")
+            case FileFailed(_, why, contact) if contact is not None:
+                sender = name_in(messenger, contact)
+                desk.console.complain(f"a file of {sender} was not received: {visible(why)}")
+            case MessageUndelivered(_, why):
+                desk.console.complain(f"something that you sent was not delivered: {why.words}")
             case Offline(why, None):
                 ending.errback(Away(str(why)))
             case Offline(why, retry_in):
@@ -470,7 +477,9 @@ _NO_PASSPHRASE: Final = _argument(
     "--no-passphrase", action="store_true", help="whoever can read the folder can be you"
 )
 _WAIT: Final = _argument(
-    "--wait-delivered", action="store_true", help="wait until the recipient has it"
+    "--wait-delivered",
+    action="store_true",
+    help="wait until the recipient has it: of a file all, compared and on the disk",
 )
 
 

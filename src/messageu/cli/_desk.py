@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from messageu.client import ClientError, RelayUnreachable
 from messageu.client.v3 import (
     FileProgress,
-    FileReceived,
     Heard,
     Messenger,
     MessengerSettings,
@@ -198,7 +197,7 @@ class Desk:
         :raises Away: when the relay cannot be reached.
         """
         await self.reach(messenger, messenger.come_online())
-        await _Quiet(self.reactor, messenger, self.timeout).over
+        await _Quiet(self.reactor, messenger).over
 
     def say(self, line: str) -> None:
         """Show a line. What a peer has said in it was made harmless."""
@@ -248,9 +247,11 @@ class _Watch:
 
 
 class _Quiet:
-    """Waits until no more mail comes."""
+    """Waits until no more mail comes, and no file is looked through that has come."""
 
-    def __init__(self, reactor: IReactorTime, messenger: Messenger, timeout: float) -> None:
+    def __init__(self, reactor: IReactorTime, messenger: Messenger) -> None:
+        self._reactor = reactor
+        self._messenger = messenger
         self._forget = messenger.observe(self._hear)
         self._quiet: IDelayedCall = reactor.callLater(QUIET, self._end)
         self.over: Deferred[None] = Deferred(lambda _: self._stop())
@@ -259,10 +260,13 @@ class _Quiet:
         if isinstance(heard, Offline):
             self._stop()
             self.over.errback(Away(str(heard.why)))
-        elif not isinstance(heard, FileReceived):
+        else:
             self._quiet.reset(QUIET)
 
     def _end(self) -> None:
+        if self._messenger.is_checking:
+            self._quiet = self._reactor.callLater(QUIET, self._end)
+            return
         self._stop()
         self.over.callback(None)
 

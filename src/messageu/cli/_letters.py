@@ -20,6 +20,7 @@ from messageu.client.v3 import (
 )
 from messageu.crypto import CryptoError
 from messageu.crypto.v3 import FileOffer, Kind
+from messageu.model.v3 import Identity
 
 from ._text import visible, visible_text
 
@@ -32,9 +33,24 @@ _LAST_TIME: Final = 253_402_300_799_999
 """Milliseconds since the epoch until the end of the year 9999."""
 
 
+_STATES: Final = {
+    "coming": "it is on its way",
+    "failed": "it could not be received",
+    "received": "it was received",
+}
+
+
 def name_of(contact: Contact) -> str:
     """What a contact is called, harmless."""
     return visible(contact.label)
+
+
+def name_in(messenger: Messenger, who: Identity) -> str:
+    """What somebody is called, harmless: also of one who was removed meanwhile."""
+    try:
+        return name_of(messenger.core.contact(who))
+    except ContactUnknown:
+        return who.raw.hex()
 
 
 class Letters:
@@ -78,8 +94,15 @@ class Letters:
         if offer is None:
             return f"a message of kind {message.kind}, which this version does not know"
         path = self._messenger.path_of(message)
-        where = "it is on its way" if path is None else visible(str(path))
+        where = _STATES[self._state_of(message)] if path is None else visible(str(path))
         return f"file {visible(offer.name)}, {offer.size:,} bytes: {where}"
+
+    def _state_of(self, message: StoredMessage) -> str:
+        try:
+            outcome = self._messenger.core.file_outcome(message.contact, message.message_id)
+        except ContactUnknown:  # he was removed meanwhile
+            outcome = False
+        return {None: "coming", True: "received", False: "failed"}[outcome]
 
     def _fields(self, message: StoredMessage, contact: Contact | None) -> dict[str, object]:
         time = datetime.fromtimestamp(min(message.time, _LAST_TIME) / 1000, UTC)
@@ -102,6 +125,7 @@ class Letters:
                 "name": offer.name,
                 "size": offer.size,
                 "sha256": offer.digest.hex(),
+                "state": self._state_of(message),
                 "path": None if path is None else str(path),
             }
         return fields

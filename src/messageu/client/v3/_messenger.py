@@ -192,6 +192,12 @@ class Messenger:
         """Whether there is a connection on which the relay knows us."""
         return self.core.admitted
 
+    @property
+    def is_checking(self) -> bool:
+        """Whether a file that has come, or is sent, is being looked at step by step."""
+        due = self.core.next_tick()
+        return due is not None and due <= self._settings.now()
+
     def come_online(self) -> Deferred[None]:
         """Fires when the relay knows us; at once, if it does.
 

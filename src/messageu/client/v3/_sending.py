@@ -16,7 +16,6 @@ from ._events import (
     MessageStored,
     MessageUndelivered,
 )
-from ._values import Why
 
 FOLLOWED_LIMIT: Final = 10_000
 """Messages that are followed at once. The oldest is let go for one more."""
@@ -24,18 +23,6 @@ FOLLOWED_LIMIT: Final = 10_000
 
 class NotDelivered(ClientError):
     """A message was given up, or its recipient did not get it in time."""
-
-
-_WORDS: Final[dict[Why, str]] = {
-    Why.NO_ACCOUNT: "the recipient has no account any more",
-    Why.REFUSED: "the relay has refused it",
-    Why.TOO_LARGE: "it is larger than the relay takes",
-    Why.GAVE_UP: "the relay could not be reached for a week",
-    Why.EXPIRED: "the recipient did not fetch it in time",
-    Why.WITHDRAWN: "it was withdrawn",
-    Why.FILE_GONE: "the file was changed or removed before its recipient had it",
-    Why.NOT_KEPT: "the recipient could not keep it",
-}
 
 
 class Sending:
@@ -82,7 +69,7 @@ class Sending:
                 self.is_delivered = True
                 _fire(self._waiting_for_delivered)
             case MessageUndelivered(_, why):
-                self.let_go(NotDelivered(f"not delivered: {_WORDS[why]}"))
+                self.let_go(NotDelivered(f"not delivered: {why.words}"))
             case FileFailed(_, why):
                 self.let_go(NotDelivered(f"not delivered: {why}"))
 

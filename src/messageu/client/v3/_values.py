@@ -52,6 +52,23 @@ class Why(IntEnum):
     FILE_GONE = 7
     NOT_KEPT = 8
 
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    Why.NO_ACCOUNT: "the recipient has no account any more",
+    Why.REFUSED: "the relay has refused it",
+    Why.TOO_LARGE: "it is larger than the relay takes",
+    Why.GAVE_UP: "the relay could not be reached for a week",
+    Why.EXPIRED: "the recipient did not fetch all of it in time",
+    Why.WITHDRAWN: "it was withdrawn",
+    Why.FILE_GONE: "the file was changed or removed before its recipient had it",
+    Why.NOT_KEPT: "the recipient could not keep it",
+}
+
 
 @frozen
 class Profile:
