@@ -22,9 +22,9 @@ from messageu.cli import (
     run_command,
 )
 from messageu.cli._letters import PLACE_FILE
-from messageu.cli._progress import Progress
+from messageu.cli._progress import Bars, Progress
 from messageu.client import RelayAddress
-from messageu.client.v3 import MessengerSettings, RelayLink, Status, _file_receiver
+from messageu.client.v3 import FileProgress, MessengerSettings, RelayLink, Status, _file_receiver
 from messageu.crypto.certificates import check_certificate
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
@@ -336,6 +336,33 @@ class TalkTests(CommandCase):
         self.network.run()
         self.failureResultOf(following)
 
+    def test_bars_while_following(self) -> None:
+        """Whoever follows at a terminal sees how far files are, those of his own that were begun
+        before, and that they are delivered; a program does not."""
+        sent = self.root / "holiday.jpg"
+        sent.write_bytes(bytes(range(256)) * 9000)
+        listening, self.network.listener = self.network.listener, None
+        for _ in range(2):
+            self.run_for("anna", "send-file", "bern", str(sent))
+        self.network.listener = listening
+        self.console.interactive = True
+        self.console.take()
+        reading = self.begin("bern", "inbox", "--follow", "--json")
+        self.network.wait(5, step=0.25)
+        self.assertEqual(self.console.take(), "")
+        following = self.begin("anna", "inbox", "--follow")
+        self.network.wait(30, step=0.25)
+        bars = [line for line in self.console.take().split("\n") if "\r" in line]
+        self.assertEqual(len(bars), 2)
+        for bar in bars:
+            self.assertTrue(bar.startswith("\rholiday.jpg [###"), bar)
+            self.assertTrue(bar.endswith("100 %"), bar)
+        self.assertEqual(self.console.complaints.count("delivered: holiday.jpg"), 2)
+        for each in (reading, following):
+            each.cancel()
+            self.network.run()
+            self.failureResultOf(each)
+
     def test_fetching_receipts_a_file(self) -> None:
         """Whoever fetches a file and leaves has receipted it."""
         sent = self.root / "holiday.jpg"
@@ -546,3 +573,26 @@ class ProgressTests(SynchronousTestCase):
         progress.show(1, 0)
         progress.finish()
         self.assertEqual(console.take(), "")
+
+    def test_bars(self) -> None:
+        """Of files that come and go at once one has a bar, until it is there or given up; what else
+        is shown begins on a line of its own."""
+        console = FakeConsole()
+        console.interactive = True
+        bars = Bars(console, lambda message_id: message_id.decode())
+        for message_id, done in ((b"one", 1), (b"two", 1), (b"one", 2)):
+            bars.show(FileProgress(message_id, done, 4))
+        bars.drop(b"two")
+        bars.pause()
+        bars.pause()
+        self.assertEqual(
+            console.take(),
+            f"\rone [{'#' * 7 + '.' * 23}]  25 %\rone [{'#' * 15 + '.' * 15}]  50 %\n",
+        )
+        bars.show(FileProgress(b"one", 4, 4))
+        bars.show(FileProgress(b"one", 4, 4))
+        self.assertEqual(console.take(), f"\rone [{'#' * 30}] 100 %\n")
+        bars.show(FileProgress(b"two", 2, 4))
+        bars.drop(b"two")
+        bars.show(FileProgress(b"two", 4, 4))
+        self.assertTrue(console.take().endswith("50 %\n"))

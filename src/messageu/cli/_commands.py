@@ -16,20 +16,12 @@ from textwrap import wrap
 from typing import Any, Final
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 
 from messageu.client import ADDRESS_FILE, IDENTITY_FILES, ClientError, FileMissing, NotRegistered
 from messageu.client.v3 import (
     Contact,
-    FileFailed,
-    FileReceived,
-    Heard,
-    MessageReceived,
-    MessageUndelivered,
     Messenger,
     NoProfile,
-    Offline,
-    RequestReceived,
     StaleState,
     Standing,
     adopt_profile,
@@ -44,7 +36,8 @@ from messageu.model.v3 import TOKEN_SIZE
 
 from ._console import Away, Exit, NoTerminal
 from ._desk import DEFAULT_TIMEOUT, Desk
-from ._letters import Letters, describe, name_in, name_of
+from ._following import Following
+from ._letters import Letters, describe, name_of
 from ._lines import LINE_LIMIT, EndOfInput
 from ._text import visible
 
@@ -145,12 +138,12 @@ async def inbox(desk: Desk, options: Namespace) -> Exit:
 
     async def show(messenger: Messenger) -> Exit:
         letters = Letters(messenger, desk.folder, as_json=options.json)
-        _show_all(desk, letters)
+        letters.show_all(desk.console)
         if options.follow:
-            await _follow(desk, messenger, letters)
+            await Following(desk.console, messenger, letters).over
         else:
             await desk.fetch(messenger)
-            _show_all(desk, letters)
+            letters.show_all(desk.console)
         return Exit.DONE
 
     return await desk.with_profile(show)
@@ -305,39 +298,6 @@ def safety_lines(number: str) -> Iterator[str]:
     groups = wrap(number, GROUP)
     for start in range(0, len(groups), GROUPS_OF_LINE):
         yield " ".join(groups[start : start + GROUPS_OF_LINE])
-
-
-def _show_all(desk: Desk, letters: Letters) -> None:
-    for text in letters.unshown():
-        desk.console.write(text)
-
-
-async def _follow(desk: Desk, messenger: Messenger, letters: Letters) -> None:
-    """Show mail as it comes, until it is interrupted or there is no coming back."""
-    ending: Deferred[None] = Deferred()
-
-    def hear(heard: Heard) -> None:
-        match heard:
-            case MessageReceived() | RequestReceived():
-                try:
-                    _show_all(desk, letters)
-                except ClientError as error:
-                    ending.errback(error)
-            case FileReceived(_, path):
-                desk.console.complain(f"received: {visible(str(path))}")
-            case FileFailed(_, why, contact) if contact is not None:
-                sender = name_in(messenger, contact)
-                desk.console.complain(f"a file of {sender} was not received: {visible(why)}")
-            case MessageUndelivered(_, why):
-                desk.console.complain(f"something that you sent was not delivered: {why.words}")
-            case Offline(why, None):
-                ending.errback(Away(str(why)))
-            case Offline(why, retry_in):
-                desk.console.complain(f"{describe(why)}; again in {retry_in:.0f} seconds")
-
-    messenger.observe(hear)
-    messenger.start()
-    await ending
 
 
 @frozen

@@ -22,6 +22,7 @@ from messageu.crypto import CryptoError
 from messageu.crypto.v3 import FileOffer, Kind
 from messageu.model.v3 import Identity
 
+from ._console import Console
 from ._text import visible, visible_text
 
 PLACE_FILE: Final = "inbox.place"
@@ -58,12 +59,14 @@ class Letters:
 
     The place is kept in a file of its own, after what was shown: killed in between, the program
     shows something twice, and nothing never.
+
+    :ivar as_json: whether it is for a program.
     """
 
     def __init__(self, messenger: Messenger, folder: Path, *, as_json: bool = False) -> None:
         self._messenger = messenger
         self._file = folder / PLACE_FILE
-        self._as_json = as_json
+        self.as_json = as_json
 
     def unshown(self) -> Iterator[str]:
         """Texts to be written, each for one message; the next is asked for when it was written."""
@@ -75,12 +78,17 @@ class Letters:
             place = messages[-1].number
             self._write_place(place)
 
+    def show_all(self, console: Console) -> None:
+        """Show what was not shown yet."""
+        for text in self.unshown():
+            console.write(text)
+
     def _shown(self, message: StoredMessage) -> str:
         try:
             contact = self._messenger.core.contact(message.contact)
         except ContactUnknown:  # he was removed meanwhile
             contact = None
-        if self._as_json:
+        if self.as_json:
             return f"{json.dumps(self._fields(message, contact))}\n"
         name = message.contact.raw.hex() if contact is None else name_of(contact)
         asks = contact is not None and contact.standing is Standing.REQUEST
@@ -90,7 +98,7 @@ class Letters:
     def _content(self, message: StoredMessage) -> str:
         if message.kind == Kind.TEXT:
             return visible_text(message.text)
-        offer = _offer_of(message)
+        offer = offer_of(message)
         if offer is None:
             return f"a message of kind {message.kind}, which this version does not know"
         path = self._messenger.path_of(message)
@@ -115,7 +123,7 @@ class Letters:
             "time": time.isoformat(timespec="milliseconds"),
             "kind": "unknown",
         }
-        offer = _offer_of(message)
+        offer = offer_of(message)
         if message.kind == Kind.TEXT:
             fields |= {"kind": "text", "text": message.text}
         elif offer is not None:
@@ -144,7 +152,8 @@ class Letters:
             raise FileNotSaved(f"{PLACE_FILE} cannot be written: {error.strerror}") from None
 
 
-def _offer_of(message: StoredMessage) -> FileOffer | None:
+def offer_of(message: StoredMessage) -> FileOffer | None:
+    """What a message says of its file; None: it has none."""
     if message.kind != Kind.FILE:
         return None
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
+
+from messageu.client.v3 import FileProgress
 
 from ._console import Console
 from ._text import visible
@@ -39,3 +42,39 @@ class Progress:
         if self._shown:
             self._shown = ""
             self._console.write("\n")
+
+
+class Bars:
+    """Bars of files that come and go while something else is shown: one at a time.
+
+    The file that was heard of first keeps its bar until all of it is there, or :meth:`drop`.
+
+    :param title_of: what to call the file of a message, raw.
+    """
+
+    def __init__(self, console: Console, title_of: Callable[[bytes], str]) -> None:
+        self._console = console
+        self._title_of = title_of
+        self._current: tuple[bytes, Progress] | None = None
+
+    def show(self, progress: FileProgress) -> None:
+        """So much of a file is there."""
+        message_id, done, total = progress.message_id, progress.done, progress.total
+        if self._current is None and done < total:
+            self._current = message_id, Progress(self._console, self._title_of(message_id))
+        if self._current is None or self._current[0] != message_id:
+            return
+        self._current[1].show(done, total)
+        if done >= total:
+            self.drop(message_id)
+
+    def drop(self, message_id: bytes) -> None:
+        """Nothing more comes of a file."""
+        if self._current is not None and self._current[0] == message_id:
+            self.pause()
+            self._current = None
+
+    def pause(self) -> None:
+        """Something else is about to be shown: let it begin on a line of its own."""
+        if self._current is not None:
+            self._current[1].finish()

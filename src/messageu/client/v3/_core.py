@@ -461,6 +461,11 @@ class Core:
         with self._reading() as unit:
             return transfers.outcome_of(unit, contacts.find(unit, contact), message_id)
 
+    def message(self, message_id: bytes) -> StoredMessage | None:
+        """A message of the history, by its id; of two with one id it is ours."""
+        with self._reading() as unit:
+            return history.find(unit, message_id)
+
     def messages(
         self, who: Identity | str | None = None, *, after: int = 0, limit: int = 100
     ) -> Sequence[StoredMessage]:

@@ -25,6 +25,7 @@ _SELECT: Final = (
 _ALL: Final = f"{_SELECT} AND messages.id > ? ORDER BY messages.id LIMIT ?"
 _OF_ONE: Final = f"{_SELECT} AND contact = ? AND messages.id > ? ORDER BY messages.id LIMIT ?"
 _BY_NUMBER: Final = f"{_SELECT} AND messages.id = ?"
+_BY_ID: Final = f"{_SELECT} AND message_id = ? ORDER BY mine DESC LIMIT 1"
 
 
 def queue(unit: Unit, of: Peer, message_id: bytes, kind: int, body: bytes) -> None:
@@ -80,6 +81,12 @@ def history(unit: Unit, of: Peer | None, after: int, limit: int) -> Sequence[Sto
     if of is None:
         return [_stored(row) for row in unit.rows(_ALL, after, limit)]
     return [_stored(row) for row in unit.rows(_OF_ONE, of.id, after, limit)]
+
+
+def find(unit: Unit, message_id: bytes) -> StoredMessage | None:
+    """A message by its id, ours before others'."""
+    row = unit.row(_BY_ID, message_id)
+    return None if row is None else _stored(row)
 
 
 def _stored(row: tuple[Any, ...]) -> StoredMessage:

@@ -108,7 +108,7 @@ _TABLES: Final = (
     """,
     "CREATE INDEX queued ON messages (contact, id) WHERE status = 0",
     "CREATE INDEX unreceipted ON messages (stored_at) WHERE status = 2",
-    "CREATE INDEX sent ON messages (message_id) WHERE mine",
+    "CREATE INDEX by_message_id ON messages (message_id)",
     """
     CREATE TABLE outbox (
         envelope_id BLOB PRIMARY KEY,
