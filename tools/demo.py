@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import re
 import secrets
 import shutil
@@ -19,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import tty
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, Queue
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO, cast
 
 BIN = Path(sys.executable).parent
@@ -32,6 +34,8 @@ PATIENCE = 60.0
 FILE_SIZE = 5 * 1024 * 1024 + 13
 LARGE_SIZE = 100 * 2**20
 PROMPT = "?\n"
+BAR_STEP = 10
+"""Per cent between two states of a bar that are printed, where no terminal is."""
 
 
 class NotShownError(Exception):
@@ -149,13 +153,12 @@ def demonstrate_v3(relay: Relay, profiles: Sequence[Profile], scratch: Path) -> 
     sent = scratch / "film.bin"
     sent.write_bytes(secrets.token_bytes(LARGE_SIZE))
     dora.follow()
-    sending = carl.start("send-file", "dora", str(sent))
-    dora.wait_for_part(LARGE_SIZE // 4)
-    sending.kill()
-    sending.wait()
-    say("carl", "killed (-9) while he sends")
-    carl.follow()
-    dora.wait_for_part(LARGE_SIZE // 2)
+    carl.watch("send-file", "dora", str(sent)).wait_for_bar(40)
+    carl.kill()
+    say("carl", "killed (-9) while he sends; he goes on from there")
+    goes_on = carl.watch("inbox", "--follow")
+    goes_on.wait_for_bar(70)
+    dora.wait_for_part(LARGE_SIZE // 10)
     dora.kill()
     say("dora", "killed (-9) while she receives")
     relay.kill()
@@ -164,6 +167,8 @@ def demonstrate_v3(relay: Relay, profiles: Sequence[Profile], scratch: Path) -> 
     dora.follow()
     received = dora.folder / "downloads" / sent.name
     wait_until(received.exists, "the file arrives")
+    goes_on.wait_for_bar(100)
+    goes_on.wait_for(f"delivered: {sent.name}")
     compare(sent, received)
     carl.kill()
     carl.run("send", "dora", "That was all.", "--wait-delivered", expect="delivered")
@@ -191,7 +196,8 @@ class Profile:
         self.folder = folder
         self.name = name
         self._shown = folder / "shown.json"
-        self._following: subprocess.Popen[bytes] | None = None
+        self._running: subprocess.Popen[bytes] | None = None
+        self._screen: Screen | None = None
 
     def run(self, *arguments: str, expect: str = "") -> str:
         """Run a command to its end; what it shows, which must hold the expected."""
@@ -215,28 +221,37 @@ class Profile:
                 shown.write(seen)
         return seen
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Begin a command; what it shows is kept."""
-        say(self.name, f"$ messageu {' '.join(argument[:40] for argument in arguments)} &")
-        with self._shown.open("ab") as shown:
-            return subprocess.Popen(
-                [BIN / "messageu", "--folder", self.folder, *arguments],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=shown,
-                stderr=subprocess.DEVNULL,
-            )
-
     def follow(self) -> None:
-        """Stay connected, and show what comes."""
-        self._following = self.start("inbox", "--follow", "--json")
+        """Stay connected; what comes is kept."""
+        with self._shown.open("ab") as shown:
+            self._start(("inbox", "--follow", "--json"), shown.fileno(), subprocess.DEVNULL)
+
+    def watch(self, *arguments: str) -> Screen:
+        """Begin a command on a terminal, and show what is seen there."""
+        self._screen = screen = Screen(self.name)
+        self._start(arguments, screen.terminal, screen.terminal)
+        screen.watch()
+        return screen
 
     def kill(self) -> None:
-        """Kill (-9) whoever follows."""
-        following, self._following = self._following, None
-        if following is not None:
-            following.kill()
-            following.wait()
+        """Kill (-9) what was begun."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.kill()
+            running.wait()
+        screen, self._screen = self._screen, None
+        if screen is not None:
+            screen.end()
+
+    def _start(self, arguments: Sequence[str], output: int, errors: int) -> None:
+        say(self.name, f"$ messageu {' '.join(argument[:40] for argument in arguments)} &")
+        self._running = subprocess.Popen(
+            [BIN / "messageu", "--folder", self.folder, *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+        )
 
     def wait_for_part(self, size: int) -> None:
         """Wait until so many bytes of a file have come."""
@@ -394,9 +409,108 @@ class Client:
         self._output.put("")
 
 
-def say(who: str, line: str) -> None:
-    """Print what somebody types or sees."""
-    print(f"{who:>5} | {line}", flush=True)
+class Screen:
+    """A pseudo-terminal, and what somebody sees on it: lines, and a bar that is drawn again and again.
+
+    On a terminal of ours the bar is drawn as it is on that one; anywhere else some of its states are
+    printed, a line each.
+
+    :ivar terminal: what a program is given; it is ours until :meth:`watch`.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._reading, self.terminal = pty.openpty()
+        tty.setraw(self.terminal)
+        self._thread = Thread(target=self._work, daemon=True)
+        self._seen: list[str] = []
+        self._line = ""
+        self._printed = ""
+
+    def watch(self) -> None:
+        """Show what the program writes, which has been started by now."""
+        os.close(self.terminal)
+        self._thread.start()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until something has been seen."""
+        wait_until(
+            lambda: any(text in line for line in self._seen), f"{self._who} is shown {text!r}"
+        )
+
+    def wait_for_bar(self, percent: int) -> None:
+        """Wait until the bar has come so far."""
+        wait_until(
+            lambda: any(_percent_of(line) >= percent for line in self._seen),
+            f"{self._who} has a bar of {percent} %",
+        )
+
+    def end(self) -> None:
+        """The program is gone: show what it has shown last."""
+        self._thread.join(PATIENCE)
+        self._end_line()
+        os.close(self._reading)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                data = os.read(self._reading, 65_536)
+            except OSError:  # nobody has the terminal any more
+                return
+            for part in re.split("([\r\n])", data.decode("utf-8", "replace")):
+                self._see(part)
+
+    def _see(self, part: str) -> None:
+        if part == "\n":
+            self._end_line()
+        elif part == "\r":
+            self._line = ""
+        elif part:
+            self._line += part
+            if self._line.endswith(" %"):
+                self._draw(self._line)
+
+    def _end_line(self) -> None:
+        line, self._line = self._line, ""
+        if not line:
+            return
+        self._seen.append(line)
+        if line.endswith(" %"):
+            if line != self._printed:
+                self._show_bar(line)
+        else:
+            say(self._who, f"  {line}")
+
+    def _draw(self, line: str) -> None:
+        self._seen.append(line)
+        step, before = (_percent_of(bar) // BAR_STEP for bar in (line, self._printed))
+        if sys.stdout.isatty() or step != before:
+            self._show_bar(line)
+
+    def _show_bar(self, line: str) -> None:
+        self._printed = line
+        say(self._who, f"  {line}", again=sys.stdout.isatty())
+
+
+def _percent_of(line: str) -> int:
+    """How far a bar has come; -1: it is none."""
+    found = re.search(r"(\d+) %\Z", line)
+    return -1 if found is None else int(found[1])
+
+
+_printing = Lock()
+_drawn: list[str] = []
+"""Whose bar stands in the last line of our terminal, which has no end yet."""
+
+
+def say(who: str, line: str, *, again: bool = False) -> None:
+    """Print what somebody types or sees; ``again``: in the place of what was printed so before."""
+    with _printing:
+        if _drawn and not (again and _drawn == [who]):
+            print()
+        begin, end = ("\r", "") if again else ("", "\n")
+        print(f"{begin}{who:>5} | {line}", end=end, flush=True)
+        _drawn[:] = [who] if again else []
 
 
 def free_port() -> int:
