@@ -13,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.client.v3 import _history as history_of_client
 from messageu.client.v3 import _outbox as outbox
+from messageu.client.v3 import _transfers as transfers
+from messageu.client.v3._file_receiver import FileReceiver
 from messageu.store.v3 import _operations as operations
 from messageu.store.v3 import _statements as statements
 from tests.simulation.history import RelayKilled, RelayStopped
@@ -97,12 +99,14 @@ class SimulationTests(SynchronousTestCase):
         return history, found
 
     def test_whatever_breaks(self):
-        """Each accepted text is shown once or reported to its sender, and nobody is told lies."""
+        """Each accepted text or file is shown once, as it was, or reported to its sender, and nobody
+        is told lies."""
         seeds = range(FIRST, FIRST + SEEDS) if ONLY is None else [int(ONLY)]
         counts, bad = Counter(), {}
         for seed in seeds:
             history, found = self.judge(seed)
             counts.update(type(event) for event in history)
+            counts["files"] += sum(getattr(event, "is_file", False) for event in history)
             if found:
                 bad[seed] = found
         lines = [line for found in bad.values() for line in found]
@@ -110,6 +114,7 @@ class SimulationTests(SynchronousTestCase):
             "simulation of v3",
             seeds=len(seeds),
             **{kind.__name__.lower(): counts[kind] for kind in COUNTED},
+            files=counts["files"],
             lost=sum(line.startswith("lost") for line in lines),
             twice=sum(line.startswith("twice") for line in lines),
             bad=list(bad),
@@ -124,6 +129,7 @@ class SimulationTests(SynchronousTestCase):
             # So that it is no empty peace that is kept.
             for kind in COMMON:
                 self.assertGreater(counts[kind], len(seeds) // 4, kind)
+            self.assertGreater(counts["files"], len(seeds))
 
 
 class DeterminismTests(SynchronousTestCase):
@@ -177,6 +183,34 @@ class BrokenTests(SynchronousTestCase):
             mock.patch.object(history_of_client, "keep_received", careless),
         ):
             self.first_noticed("twice")
+
+    def test_files_receipted_early(self):
+        """A client that receipts a file when it is offered says what is not true yet."""
+        take_offer = transfers.take_offer
+
+        def careless(unit, of, message_id, offer):
+            take_offer(unit, of, message_id, offer)
+            transfers.note(unit, of, message_id)
+
+        with mock.patch.object(transfers, "take_offer", careless):
+            self.first_noticed("receipts")
+
+    def test_files_not_compared(self):
+        """A client that does not look at a file before it gives it its name shows another one."""
+
+        def careless(self, connection, file):
+            return self._choose(connection, file)
+
+        write = FileReceiver._write
+
+        def torn(self, file, offset, content):
+            write(self, file, offset, content[:-1])
+
+        with (
+            mock.patch.object(FileReceiver, "_read_on", careless),
+            mock.patch.object(FileReceiver, "_write", torn),
+        ):
+            self.first_noticed("made up")
 
     def test_bytes_that_change(self):
         """A client that tries again with other bytes is refused, or cannot be read."""
