@@ -461,6 +461,25 @@ class TalkTests(CommandCase):
         label = listed.partition(" (")[0]
         self.assertEqual(self.done("anna", "accept", label, "--label", "carl"), "accepted carl\n")
 
+    def test_display_name(self) -> None:
+        """A display name reaches those who are written to, and is shown as theirs, harmless."""
+        self.assertEqual(self.done("anna", "display-name"), "you have no display name\n")
+        evil = "Anna\x1b[2J (verified)\n"
+        self.assertEqual(
+            self.done("anna", "display-name", evil),
+            "your display name: Anna\\x1b[2J (verified)\\n\n",
+        )
+        self.done("anna", "send", "bern", "hello")
+        self.done("bern", "inbox")
+        self.done("anna", "inbox")
+        self.done("bern", "inbox")
+        line = self.done("bern", "contacts")
+        self.assertTrue(line.startswith("anna (not verified"), line)
+        self.assertTrue(line.endswith(", calls themselves: Anna\\x1b[2J (verified)\\n\n"), line)
+        self.done("anna", "display-name", "")
+        self.assertEqual(self.done("anna", "display-name"), "you have no display name\n")
+        self.assertIn("at most 256 bytes", self.failed("anna", "display-name", "x" * 257))
+
     def test_doctor(self) -> None:
         """A healthy profile has nothing bad; one that others can read has, and it says what to do."""
         self.assertNotIn("BAD", self.done("anna", "doctor"))

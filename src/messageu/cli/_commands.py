@@ -39,7 +39,7 @@ from ._desk import DEFAULT_TIMEOUT, Desk
 from ._following import Following
 from ._letters import Letters, describe, name_of
 from ._lines import LINE_LIMIT, EndOfInput
-from ._text import visible
+from ._text import visible, visible_name
 
 CLOCK_TOLERANCE: Final = 60.0
 """Seconds by which the relay's clock may differ from ours without a word."""
@@ -206,6 +206,19 @@ async def verify(desk: Desk, options: Namespace) -> Exit:
     return await desk.with_profile(do)
 
 
+async def display_name(desk: Desk, options: Namespace) -> Exit:
+    """Show what we call ourselves, or call ourselves otherwise."""
+
+    async def do(messenger: Messenger) -> Exit:
+        if options.text is not None:
+            messenger.do(lambda core: core.set_display_name(options.text))
+        name = messenger.core.profile.display_name
+        desk.say(f"your display name: {visible(name)}" if name else "you have no display name")
+        return Exit.DONE
+
+    return await desk.with_profile(do)
+
+
 async def doctor(desk: Desk, _: Namespace) -> Exit:
     """Look whether all is well, and say what to do."""
     findings = [*_look_at_files(desk.folder)]
@@ -284,7 +297,10 @@ def contact_line(contact: Contact) -> str:
         notes.append("somebody else has this name now")
     if contact.missing:
         notes.append(f"{contact.missing} missing")
-    return f"{name_of(contact)} ({', '.join(notes)}) {contact.identity.raw.hex()[:16]}"
+    line = f"{name_of(contact)} ({', '.join(notes)}) {contact.identity.raw.hex()[:16]}"
+    # What they say of themselves comes last, so that it cannot pass for anything that we say.
+    called = visible_name(contact.display_name)
+    return f"{line}, calls themselves: {called}" if called else line
 
 
 _STANDINGS: Final = {
@@ -500,6 +516,11 @@ COMMANDS: Final[dict[str, Command]] = {
             _argument("--confirm", action="store_true", help="it was compared, and is the same"),
         ),
         verify,
+    ),
+    "display-name": Command(
+        "show what you call yourself, or tell your contacts another name",
+        (_argument("text", nargs="?", help="at most 256 bytes; empty for none"),),
+        display_name,
     ),
     "doctor": Command("look whether all is well, and say what to do", (), doctor),
     "reset": Command("go on with this copy of the profile, which is an old one", (_YES,), reset),

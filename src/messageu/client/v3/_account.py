@@ -59,6 +59,7 @@ class Own:
     wanted_name: str | None
     wanted_token: bytes | None
     publishing: bool
+    display_name: bytes
 
     @property
     def identity(self) -> Identity:
@@ -76,6 +77,7 @@ class Own:
             self.stale,
             self.trust,
             self.unopened,
+            self.display_name.decode("utf-8"),
         )
 
 
@@ -98,11 +100,11 @@ def read_own(unit: Unit) -> Own:
     """Who we are."""
     row = unit.row(
         "SELECT ed25519, curve25519, name, relay, registered, generation, stale, trust, mail_life,"
-        " unopened, wanted_name, wanted_token, publishing FROM profile"
+        " unopened, wanted_name, wanted_token, publishing, display_name FROM profile"
     )
     assert row is not None  # noqa: S101 - the schema was checked
     ed25519, curve25519, name, relay, registered, generation, stale, trust, *others = row
-    mail_life, unopened, wanted_name, wanted_token, publishing = others
+    mail_life, unopened, wanted_name, wanted_token, publishing, display_name = others
     return Own(
         IdentityKeys(ed25519, curve25519),
         name,
@@ -116,6 +118,7 @@ def read_own(unit: Unit) -> Own:
         wanted_name,
         wanted_token,
         bool(publishing),
+        display_name,
     )
 
 

@@ -23,7 +23,7 @@ from ._errors import (
 )
 from ._events import IdentityChanged
 from ._unit import Unit
-from ._values import Contact, Standing, Trust
+from ._values import Contact, Naming, Standing, Trust
 
 LABEL_LIMIT: Final = 255
 """Bytes of a label in UTF-8."""
@@ -36,7 +36,7 @@ REQUESTS_LIMIT: Final = 100
 
 _COLUMNS: Final = (
     "id, identity, ed25519, curve25519, label, name, relay, standing, verified, changed_to,"
-    " display_name, bundle, bundle_sequence, epoch, renew, honoured_at, honour_due, sent, heard,"
+    " display_name, naming, bundle, bundle_sequence, epoch, renew, honoured_at, honour_due, sent, heard,"
     " forgotten, retry_at, failures"
 )
 _BY_ID: Final = f"SELECT {_COLUMNS} FROM contacts WHERE id = ?"  # noqa: S608 - constants
@@ -62,6 +62,7 @@ class Peer:
     verified: bool
     changed_to: Identity | None
     display_name: bytes
+    naming: Naming
     bundle: Bundle | None
     bundle_sequence: int
     epoch: int
@@ -83,7 +84,7 @@ class Peer:
 def _peer(row: tuple) -> Peer:  # type: ignore[type-arg]
     (
         number, identity, ed25519, curve25519, label, name, relay, standing, verified, changed_to,
-        display_name, bundle, bundle_sequence, epoch, renew, honoured_at, honour_due, *counts,
+        display_name, naming, bundle, bundle_sequence, epoch, renew, honoured_at, honour_due, *counts,
     ) = row  # fmt: skip
     return Peer(
         number,
@@ -96,6 +97,7 @@ def _peer(row: tuple) -> Peer:  # type: ignore[type-arg]
         bool(verified),
         None if changed_to is None else Identity(changed_to),
         display_name,
+        Naming(naming),
         None if bundle is None else Bundle.decode(bundle),
         bundle_sequence,
         epoch,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from messageu.crypto.v3 import Kind, safety_number
+from messageu.crypto.v3 import DISPLAY_NAME_SIZE_LIMIT, Kind, safety_number
 from messageu.model import InvalidValue
 from messageu.model.v3 import Handle, Identity
 from messageu.wire.v3 import Request, Response
@@ -24,6 +24,7 @@ from . import _contacts as contacts
 from . import _conversations as conversations
 from . import _history as history
 from . import _inbox as inbox
+from . import _naming as naming
 from . import _outbox as outbox
 from . import _receipts as receipts
 from . import _transfers as transfers
@@ -278,6 +279,23 @@ class Core:
         with self._input() as unit:
             unit.execute("UPDATE profile SET trust = ?", trust.value)
 
+    def set_display_name(self, name: str) -> None:
+        """Call ourselves so, to all to whom we have written, and to others when we do. It may be
+        empty.
+
+        :raises NameInvalid: when it has more than 256 bytes, or is no text.
+        """
+        try:
+            raw = name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise NameInvalid("a display name is text in UTF-8") from None
+        if len(raw) > DISPLAY_NAME_SIZE_LIMIT:
+            raise NameInvalid(
+                f"a display name has at most {DISPLAY_NAME_SIZE_LIMIT} bytes of UTF-8"
+            )
+        with self._input() as unit:
+            naming.set_name(unit, raw)
+
     def reset(self) -> None:
         """Go on with a state that is older than what the relay knows: new sessions and prekeys.
 
@@ -319,6 +337,7 @@ class Core:
         of = contacts.find(unit, identity)
         receipts.note_all(unit, of)
         transfers.tell_outcomes(unit, of)
+        naming.is_due(unit, of)
         return contacts.shown(unit, of)
 
     def contacts(self) -> Sequence[Contact]:

@@ -15,13 +15,14 @@ from messageu.crypto.v3 import FileOffer, Kind, Message, encode_receipt
 from messageu.model import ClientId
 from messageu.model.v3 import EnvelopeId, Identity, Reason, SealedEnvelope
 
+from . import _naming as naming
 from ._account import OUTBOX_LIFE, Own, read_own
 from ._contacts import Peer, peer
 from ._conversations import has_session, seal_message
 from ._events import MessageStored, MessageUndelivered
 from ._receipts import note, take_due
 from ._unit import Unit
-from ._values import Standing, Status, Why
+from ._values import Naming, Standing, Status, Why
 
 RECIPIENTS_AT_ONCE: Final = 32
 """Contacts for whom an envelope is sealed at a time."""
@@ -47,6 +48,7 @@ _CANDIDATES: Final = """
         SELECT contact FROM receipts WHERE due <= ?1
         UNION ALL SELECT contact FROM messages WHERE status = 0
         UNION ALL SELECT id FROM contacts WHERE renew
+        UNION ALL SELECT id FROM contacts WHERE naming = 1
     ) WHERE contact NOT IN (SELECT contact FROM outbox)
       AND contact IN (SELECT id FROM contacts WHERE standing = 0 AND retry_at <= ?1)
 """
@@ -56,8 +58,13 @@ def idle(unit: Unit, own: Own) -> Iterator[Peer]:
     """Contacts for whom there is something to seal and nothing in the outbox."""
     for (number,) in unit.rows(_CANDIDATES, unit.now):
         of = peer(unit, number)
-        if of.renew or _has_receipts(unit, of) or _next_message(unit, own, of) is not None:
+        speaks = _is_to_be_named(own, of) or _next_message(unit, own, of) is not None
+        if of.renew or _has_receipts(unit, of) or speaks:
             yield of
+
+
+def _is_to_be_named(own: Own, of: Peer) -> bool:
+    return of.naming is Naming.DUE and of.may_be_sent(own.trust)
 
 
 def _has_receipts(unit: Unit, of: Peer) -> bool:
@@ -119,6 +126,11 @@ def _seal_next(unit: Unit, own: Own, of: Peer) -> None:
         receipt = _message(unit, own, of, kind, 0, encode_receipt(ids))
         seal_message(unit, of, receipt, None, renewal=False)
         return
+    if _is_to_be_named(own, of):
+        name = _message(unit, own, of, Kind.PROFILE, 0, own.display_name)
+        seal_message(unit, of, name, None, renewal=False)
+        naming.told(unit, of)
+        return
     while (row := _next_message(unit, own, of)) is not None:
         number, message_id, sequence, time, kind, body = row
         if kind == Kind.FILE:
@@ -138,6 +150,8 @@ def _seal_next(unit: Unit, own: Own, of: Peer) -> None:
             body,
             number,
         )
+        if not of.sent:
+            naming.is_due(unit, of)
         return
 
 
@@ -262,6 +276,8 @@ def _give_up(unit: Unit, envelope_id: EnvelopeId, entry: _Entry, why: Why) -> No
         unit.execute("UPDATE contacts SET renew = 1 WHERE id = ?", entry.contact)
     if entry.message is not None:
         undeliver(unit, entry.message, why)
+    elif why is Why.GAVE_UP:
+        naming.is_due(unit, peer(unit, entry.contact))  # it may have been what was given up
 
 
 def undeliver(unit: Unit, number: int, why: Why) -> None:
@@ -290,7 +306,7 @@ def withdraw_queued(unit: Unit, of: Peer, why: Why) -> None:
     for (number,) in unit.rows("SELECT id FROM messages WHERE contact = ? AND status = 0", of.id):
         undeliver(unit, number, why)
     unit.execute("DELETE FROM receipts WHERE contact = ?", of.id)
-    unit.execute("UPDATE contacts SET renew = 0 WHERE id = ?", of.id)
+    unit.execute("UPDATE contacts SET renew = 0, naming = 0 WHERE id = ?", of.id)
 
 
 def expire(unit: Unit, in_flight: Collection[EnvelopeId]) -> None:
@@ -328,7 +344,8 @@ def next_expiry(unit: Unit) -> float | None:
 def next_retry(unit: Unit, after: float) -> float | None:
     """When, behind a time, a contact who was left alone has something waiting for him."""
     time: float | None = unit.value(
-        "SELECT MIN(retry_at) FROM contacts WHERE retry_at > ? AND standing = ? AND (renew"
+        "SELECT MIN(retry_at) FROM contacts WHERE retry_at > ? AND standing = ?"
+        " AND (renew OR naming = 1"
         " OR id IN (SELECT contact FROM outbox) OR id IN (SELECT contact FROM receipts)"
         " OR id IN (SELECT contact FROM messages WHERE status = 0))",
         after,
@@ -362,5 +379,6 @@ def send_again(unit: Unit, of: Peer, *, renumber: bool) -> None:
         Status.SEALED.value,
         Status.STORED.value,
     )
+    naming.is_due(unit, of)
     if renumber:
         unit.execute("UPDATE messages SET sequence = NULL WHERE contact = ? AND status = 0", of.id)

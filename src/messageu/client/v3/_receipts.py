@@ -13,6 +13,7 @@ from messageu.crypto.v3 import RECEIPT_IDS_LIMIT, Kind
 
 from ._contacts import Peer
 from ._events import MessageDelivered
+from ._naming import listens
 from ._unit import Unit
 from ._values import Standing, Status
 
@@ -120,3 +121,4 @@ def take_receipt(unit: Unit, of: Peer, message_ids: Sequence[bytes]) -> None:
             if kind == Kind.FILE and unit.tools.file_sender is not None:
                 unit.tell(*unit.tools.file_sender.delivered(unit.connection, message_id))
             unit.tell(MessageDelivered(message_id))
+    listens(unit, of)

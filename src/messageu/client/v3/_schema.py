@@ -29,6 +29,7 @@ _TABLES: Final = (
         generation_use INTEGER NOT NULL DEFAULT 0, -- whether it was shown, or has let us in
         stale INTEGER NOT NULL DEFAULT 0,
         trust TEXT NOT NULL DEFAULT 'tofu',
+        display_name BLOB NOT NULL DEFAULT x'',
         mail_life INTEGER NOT NULL DEFAULT 2592000,
         unopened INTEGER NOT NULL DEFAULT 0,
         bundle BLOB,
@@ -58,6 +59,7 @@ _TABLES: Final = (
         verified INTEGER NOT NULL DEFAULT 0,
         changed_to BLOB,
         display_name BLOB NOT NULL DEFAULT x'',
+        naming INTEGER NOT NULL DEFAULT 0, -- whether he is to be told ours
         bundle BLOB,
         bundle_sequence INTEGER NOT NULL DEFAULT 0,
         epoch INTEGER NOT NULL DEFAULT 0, -- grows with each renewal of either side
@@ -72,6 +74,7 @@ _TABLES: Final = (
     ) STRICT
     """,
     "CREATE INDEX renewing ON contacts (id) WHERE renew",
+    "CREATE INDEX naming ON contacts (id) WHERE naming = 1",
     """
     CREATE TABLE sessions (
         contact INTEGER NOT NULL REFERENCES contacts,

@@ -22,6 +22,17 @@ class Standing(IntEnum):
     REMOVED = 3
 
 
+class Naming(IntEnum):
+    """Whether a contact is to be told our display name; the value is what the database holds.
+
+    UNSURE: he was, before anything showed that he listens to us.
+    """
+
+    TOLD = 0
+    DUE = 1
+    UNSURE = 2
+
+
 class Trust(Enum):
     """Whom we write to: whoever a name or link has led to first, or verified contacts only."""
 
@@ -77,6 +88,7 @@ class Profile:
     :ivar name: ours at the relay; None until it is registered.
     :ivar stale: whether it must be reset before anything is sent.
     :ivar unopened: how many envelopes could not be opened.
+    :ivar display_name: what contacts are told that we call ourselves; it may be empty.
     """
 
     keys: IdentityKeys
@@ -86,6 +98,7 @@ class Profile:
     stale: bool
     trust: Trust
     unopened: int
+    display_name: str
 
     @property
     def identity(self) -> Identity:
