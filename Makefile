@@ -12,14 +12,14 @@ JOBS ?= 2
 TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk tests.balancer.test_rolling
 # What is hard on it for long says nothing of versions, nor do tools; other tests use what attacks use.
-LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.benchmarks tests.crashes tests.guard tests.simulation tests.tools, \
+LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.benchmarks tests.cluster tests.crashes tests.guard tests.simulation tests.tools, \
   $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
   $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
 SECONDS ?= 60
 
-.PHONY: help demo test torture fuzz serve bench lint types cov lowest venv venv-lowest clean
+.PHONY: help demo test torture cluster-test fuzz serve bench lint types cov lowest venv venv-lowest clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,9 @@ test: venv ## all tests; TESTS=tests.wire for some of them
 torture: venv ## faults and abuse at full size, which takes long; TORTURED=tests.abuse for a part
 	@rm -f build/torture/results.jsonl
 	@TORTURE=1 $(BIN)/trial $(TORTURED)
+
+cluster-test: venv ## three relays, a primary and its standby, and all of them fail, many times: half an hour
+	@TORTURE=1 $(BIN)/trial tests.cluster
 
 fuzz: venv ## search for inputs that break a reader: TARGET=rows SECONDS=600 (fuzz/README.md)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -I -m pip install --quiet \

@@ -1,0 +1,220 @@
+"""A primary and its standby under Patroni and etcd, which decide by themselves who is which."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from messageu.testing import postgres
+from tests.sockets.client import wait_until
+
+from .servers import SETTINGS, signal_all
+
+PATIENCE: Final = 120.0
+"""Seconds in which there is a primary, or a standby that has caught up."""
+
+TIMES: Final = {"ttl": 20, "loop_wait": 5, "retry_timeout": 5}
+"""As deploy/patroni/patroni.yml has them, in seconds."""
+
+NAMES: Final = ("db1", "db2")
+
+
+def missing() -> str:
+    """Which of the programs that it takes is not installed; empty if all are."""
+    wanted = [name for name in ("patroni", "etcd") if shutil.which(name) is None]
+    return f"not installed: {', '.join(wanted)}" if wanted else ""
+
+
+class Member:
+    """One server with its Patroni, in a folder of its own.
+
+    :ivar port: of the server; it has another one for questions about how it is.
+    """
+
+    def __init__(self, name: str, etcd: int) -> None:
+        self.name = name
+        self.folder = _new_folder(name)
+        self.data = self.folder / "data"
+        self.port, self._asked = free_port(), free_port()
+        self._config = self.folder / "patroni.yml"
+        # JSON is YAML.
+        self._config.write_text(json.dumps(self._describe(etcd)), "utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start Patroni, which starts the server."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["patroni", self._config],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **postgres._as_nobody(),
+            )
+
+    def kill(self) -> None:
+        """Kill (-9) Patroni and the server: the machine is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self.kill_server()
+
+    def kill_server(self) -> None:
+        """Kill (-9) the server only, which Patroni will notice."""
+        with suppress(OSError, ValueError):
+            signal_all(self, signal.SIGKILL)  # type: ignore[arg-type]
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def status(self) -> dict[str, Any]:
+        """What Patroni says of its server; nothing, if it says nothing."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._asked}/patroni") as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            return dict(json.load(error))
+        except OSError:
+            return {}
+
+    def _describe(self, etcd: int) -> dict[str, Any]:
+        user = {"username": "messageu", "password": "messageu"}
+        parameters = dict(setting.split("=", 1) for setting in SETTINGS)
+        return {
+            "scope": "messageu",
+            "name": self.name,
+            "etcd3": {"host": f"127.0.0.1:{etcd}"},
+            "restapi": {
+                "listen": f"127.0.0.1:{self._asked}",
+                "connect_address": f"127.0.0.1:{self._asked}",
+            },
+            "bootstrap": {
+                "dcs": {
+                    **TIMES,
+                    "synchronous_mode": True,
+                    "postgresql": {"use_pg_rewind": True, "parameters": parameters},
+                },
+                "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth": "trust"}],
+            },
+            "postgresql": {
+                "listen": f"127.0.0.1:{self.port}",
+                "connect_address": f"127.0.0.1:{self.port}",
+                "data_dir": str(self.data),
+                "bin_dir": str(postgres._programs()),
+                "authentication": {"superuser": user, "replication": user, "rewind": user},
+                "pg_hba": [
+                    "local all all trust",
+                    "host all all 127.0.0.1/32 trust",
+                    "host replication all 127.0.0.1/32 trust",
+                ],
+                "parameters": {"unix_socket_directories": str(self.folder)},
+            },
+        }
+
+
+class PatroniPair:
+    """Two members, and the etcd that they ask."""
+
+    def __init__(self) -> None:
+        self._folder = _new_folder("etcd")
+        client, peer = free_port(), free_port()
+        with (self._folder / "log").open("ab") as log:
+            self._etcd = subprocess.Popen(
+                [
+                    *("etcd", "--name", "one", "--data-dir", str(self._folder / "data")),
+                    *("--listen-client-urls", f"http://127.0.0.1:{client}"),
+                    *("--advertise-client-urls", f"http://127.0.0.1:{client}"),
+                    *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
+                    *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"),
+                    *("--initial-cluster", f"one=http://127.0.0.1:{peer}"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **postgres._as_nobody(),
+            )
+        self.members = [Member(name, client) for name in NAMES]
+
+    def begin(self) -> None:
+        """Let the first be the primary."""
+        self.members[0].start()
+        wait_until(lambda: self._leader() is not None, "there is a primary", PATIENCE)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for member in self.members:
+            member.remove()
+        self._etcd.kill()
+        self._etcd.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def address(self) -> str:
+        """Of both, as ``--database`` takes it."""
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"postgresql://messageu@{hosts}/postgres"
+
+    def renew_standby(self) -> None:
+        """Start whoever does not run, and wait until the primary waits for him."""
+        leader = self.leader
+        for member in self.members:
+            if member is not leader and not member.status():
+                member.start()
+        wait_until(self._is_synchronous, "the standby has caught up", PATIENCE)
+
+    @property
+    def leader(self) -> Member:
+        """Who is the primary."""
+        wait_until(lambda: self._leader() is not None, "there is a primary", PATIENCE)
+        leader = self._leader()
+        assert leader is not None
+        return leader
+
+    def _leader(self) -> Member | None:
+        for member in self.members:
+            status = member.status()
+            if status.get("role") in ("master", "primary") and status.get("state") == "running":
+                return member
+        return None
+
+    def _is_synchronous(self) -> bool:
+        leader = self._leader()
+        if leader is None:
+            return False
+        address = f"postgresql://messageu@127.0.0.1:{leader.port}/postgres"
+        try:
+            with psycopg.connect(address) as connection:
+                rows = connection.execute(
+                    "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+                ).fetchall()
+        except psycopg.Error:
+            return False
+        return rows == [(1,)]
+
+
+def free_port() -> int:
+    """A port on the loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _new_folder(name: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=f"messageu-{name}-", dir=postgres._temporary()))
+    user = postgres._as_nobody()
+    if user:
+        os.chown(folder, user["user"], user["group"])
+    return folder
