@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ._statements import MAIL_EXPIRY_LOCK, may_expire
+from ._statements import ERA_BITS, MAIL_EXPIRY_LOCK, may_expire
 
 if TYPE_CHECKING:
     from ..v3 import AccountRow, MailboxRow, MailRow, TombstoneRow
@@ -213,7 +213,8 @@ def find_mailboxes(cursor: Cursor, account_ids: Sequence[bytes]) -> Mapping[byte
     """The mailboxes of those of these accounts that there are, by their ids. Locked: one that was
     made since the others were is not, so far."""
     cursor.execute(
-        "SELECT id, account, last_sequence, messages, content"
+        "SELECT id, account, greatest(last_sequence,"  # noqa: S608 - of constants
+        f" (SELECT value << {ERA_BITS} FROM relay_meta WHERE name = 'era')), messages, content"
         " FROM account JOIN account_mailbox ON account = key WHERE id = ANY(%s)"
         " ORDER BY key FOR NO KEY UPDATE OF account_mailbox",
         (list(account_ids),),

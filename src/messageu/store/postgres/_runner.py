@@ -21,6 +21,7 @@ from .._work import Operation
 from ._connection import LaneConnection
 from ._engine import Connection, Cursor, Fault, LaneForgottenError, PostgresEngine
 from ._locks import take_locks
+from ._statements import note_timeline
 from ._work import PostgresWork
 
 RETRY_FOR: Final = 15.0
@@ -214,6 +215,7 @@ class PersistentRunner(BatchRunner[PostgresWork]):
                 (self._name.id, self._name.relay),
             )
             row = cursor.fetchone()
+            note_timeline(cursor)
             self._postgres.commit(cursor)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing is known
             self._postgres.rollback(cursor)

@@ -13,6 +13,7 @@ from .._interface import StoreUnusable
 from ._address import PostgresAddress
 from ._connection import connect
 from ._engine import Cursor
+from ._statements import begin_timeline
 
 SCHEMA_VERSION: Final = 1
 """What this code makes."""
@@ -33,7 +34,8 @@ _log = Logger()
 
 _TABLES: Final = (
     # ``clients``: how many there are, and the key of the last, which are one after another. Its row
-    # is the lock on the registry.
+    # is the lock on the registry. ``timeline``: of the server that has written here last. ``era``:
+    # how often that was another one.
     """
     CREATE TABLE relay_meta (
         name text PRIMARY KEY,
@@ -221,6 +223,7 @@ def _create(cursor: Cursor) -> None:
     for statement in _TABLES:
         cursor.execute(statement)
     cursor.executemany("INSERT INTO relay_meta (name, value) VALUES (%s, %s)", list(_META.items()))
+    begin_timeline(cursor)
 
 
 _MIGRATIONS: Final[Mapping[int, Callable[[Cursor], None]]] = {0: _create}

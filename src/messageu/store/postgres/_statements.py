@@ -25,6 +25,9 @@ SILENCE: Final = 30
 FORGOTTEN: Final = 86_400
 """Seconds after which nothing is left of it."""
 
+ERA_BITS: Final = 40
+"""Sequences of accounts' mail have the number of failovers above so many bits."""
+
 EXPIRY_LOCK: Final = 0x6D657870
 """The number of the advisory lock of whoever lets old messages of v2 expire."""
 
@@ -45,6 +48,34 @@ _HELD: Final = (
     " AND sequence BETWEEN lease.first AND lease.last"
     f" AND until > clock_timestamp() - interval '{LEASE_GRACE} seconds')"
 )
+
+_TIMELINE: Final = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
+"""The server's own number for its history, which is another one after each promotion."""
+
+
+# The server
+
+
+def begin_timeline(cursor: Cursor) -> None:
+    """This is the server on which all begins."""
+    cursor.execute(
+        f"INSERT INTO relay_meta (name, value) VALUES ('timeline', {_TIMELINE}), ('era', 0)"  # noqa: S608 - of constants
+    )
+
+
+def note_timeline(cursor: Cursor) -> None:
+    """If this server goes on where another one was lost, begin an era: sequences that come are
+    above all that anybody may have seen there, and that are unknown here."""
+    cursor.execute(f"SELECT value = {_TIMELINE} FROM relay_meta WHERE name = 'timeline'")  # noqa: S608
+    if cursor.fetchone() != (False,):
+        return
+    # Whoever comes later looks again.
+    cursor.execute("SELECT 1 FROM relay_meta WHERE name = 'timeline' FOR UPDATE")
+    cursor.execute(
+        f"UPDATE relay_meta SET value = CASE name WHEN 'timeline' THEN {_TIMELINE}"  # noqa: S608
+        " ELSE value + 1 END WHERE name IN ('timeline', 'era') AND EXISTS (SELECT 1"
+        f" FROM relay_meta WHERE name = 'timeline' AND value <> {_TIMELINE})"
+    )
 
 
 # Clients
