@@ -1,4 +1,5 @@
-"""``messageu-admin``: back up a running relay, look at it, check a backup, put one in place."""
+"""``messageu-admin``: back up a running relay, look at it, check a backup, put one in place, move a
+database to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ from messageu.server import (
 from messageu.store import Checked, StoreUnusable, check_backup, restore_backup
 
 from . import RelayGone, RelayUnreachable, ask
+from ._migrate import ExtraMissing, WrongAddress, migrate
 
 
 class Exit(IntEnum):
@@ -54,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command(options)
     except RelayUnreachable as error:
         return _fail(str(error), Exit.UNREACHABLE)
-    except (ControlError, RelayGone, StoreUnusable, _Refused) as error:
+    except (ControlError, ExtraMissing, RelayGone, StoreUnusable, _Refused) as error:
         return _fail(str(error), Exit.FAILED)
+    except WrongAddress as error:
+        return _fail(str(error), Exit.USAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", Exit.INTERRUPTED)
     return Exit.DONE
@@ -89,13 +93,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="its control socket (default: the name of the database and .control)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (command, text, operand) in _COMMANDS.items():
+    for name, command in _COMMANDS.items():
+        text = command.text
         added = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
-        if operand is not None:
-            added.add_argument(
-                operand.name, type=operand.read, help=operand.text, metavar=operand.name.upper()
-            )
-        added.set_defaults(command=command)
+        for operand in command.operands:
+            operand.add_to(added)
+        added.set_defaults(command=command.run)
     return parser.parse_args(arguments)
 
 
@@ -129,6 +132,12 @@ def _release(options: argparse.Namespace) -> None:
     _ask(options, ReleaseRequest(options.name))
 
 
+def _migrate(options: argparse.Namespace) -> None:
+    source: Path = options.source or options.database
+    for line in migrate(source.absolute(), options.target):
+        print(line)
+
+
 def _name(text: str) -> Handle:
     try:
         return Handle.from_text(text)
@@ -138,37 +147,82 @@ def _name(text: str) -> Handle:
 
 @frozen
 class _Operand:
-    """What follows a command: as what, how it is read, what it is."""
+    """What follows a command: as what, how it is read, what it is; after which option, if any."""
 
     name: str
     read: Callable[[str], object]
     text: str
+    shown: str
+    option: str | None = None
+    required: bool = True
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Let a command have it."""
+        if self.option is None:
+            parser.add_argument(self.name, type=self.read, help=self.text, metavar=self.shown)
+        else:
+            parser.add_argument(
+                self.option,
+                dest=self.name,
+                type=self.read,
+                help=self.text,
+                metavar=self.shown,
+                required=self.required,
+            )
 
 
-_COMMANDS: Final[
-    Mapping[str, tuple[Callable[[argparse.Namespace], None], str, _Operand | None]]
-] = {
-    "status": (_status, "show how a running relay is", None),
-    "backup": (
+@frozen
+class _Command:
+    """What can be done, and what has to be said with it."""
+
+    run: Callable[[argparse.Namespace], None]
+    text: str
+    operands: Sequence[_Operand] = ()
+
+
+_COMMANDS: Final[Mapping[str, _Command]] = {
+    "status": _Command(_status, "show how a running relay is"),
+    "backup": _Command(
         _back_up,
         "copy the database of a running relay, and check the copy",
-        _Operand("file", Path, "the copy, which must not exist"),
+        [_Operand("file", Path, "the copy, which must not exist", "FILE")],
     ),
-    "check": (
+    "check": _Command(
         _check,
         "read all of a backup, and say what it holds",
-        _Operand("file", Path, "the backup"),
+        [_Operand("file", Path, "the backup", "FILE")],
     ),
-    "restore": (
+    "restore": _Command(
         _restore,
         "put a copy of a backup in the place of the database, while no relay runs",
-        _Operand("file", Path, "the backup, which stays"),
+        [_Operand("file", Path, "the backup, which stays", "FILE")],
     ),
-    "invite": (_invite, "make a token with which one account of v3 can be registered", None),
-    "release-name": (
+    "migrate": _Command(
+        _migrate,
+        "move everything from an SQLite database to PostgreSQL, while no relay runs",
+        [
+            _Operand(
+                "source",
+                Path,
+                "the SQLite database, which stays as it is (default: that of --database)",
+                "PATH",
+                option="--from",
+                required=False,
+            ),
+            _Operand(
+                "target",
+                str,
+                "where to: postgresql://user@host/database, with empty tables or none",
+                "ADDRESS",
+                option="--to",
+            ),
+        ],
+    ),
+    "invite": _Command(_invite, "make a token with which one account of v3 can be registered"),
+    "release-name": _Command(
         _release,
         "let a name of a deleted account of v3 be given out again",
-        _Operand("name", _name, "the name"),
+        [_Operand("name", _name, "the name", "NAME")],
     ),
 }
 

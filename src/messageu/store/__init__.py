@@ -2,6 +2,7 @@
 
 from ._batches import Engine
 from ._engine import SqliteEngine
+from ._export import Left
 from ._interface import (
     NO_QUOTA,
     START,
@@ -46,6 +47,7 @@ __all__ = [
     "IChecked",
     "IMailboxStore",
     "Lease",
+    "Left",
     "MemoryStore",
     "Missed",
     "News",

@@ -50,7 +50,7 @@ def check_backup(path: Path) -> Checked:
 
     :raises StoreUnusable: when it is damaged, or nothing that a relay can use.
     """
-    with unusable(path), closing(_read_only(path)) as connection:
+    with unusable(path), closing(read_only(path)) as connection:
         cursor = connection.cursor()
         ((verdict,),) = cursor.execute("PRAGMA integrity_check(1)")
         if verdict != "ok":
@@ -80,7 +80,7 @@ def restore_backup(backup: Path, database: Path) -> Restored:
     :raises StoreUnusable: when a relay uses the database, or the backup is of no use.
     """
     with unusable(database):
-        _check_owner(database)
+        check_owner(database)
     lock = DatabaseLock(database)
     copy = beside(database, ".restoring")
     try:
@@ -99,14 +99,15 @@ def restore_backup(backup: Path, database: Path) -> Restored:
     return Restored(checked, kept)
 
 
-def _check_owner(database: Path) -> None:
+def check_owner(database: Path) -> None:
     """What we make here is for the user that the relay runs as."""
     place = database if database.exists() else database.parent
     if place.stat().st_uid != os.geteuid():
         raise StoreUnusable(f"{place}: it belongs to another user; do this as that one")
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection to a database that nobody writes to."""
     # With a log beside it that is a part of it. Otherwise SQLite is told that nobody will write, so
     # that it needs no log, which it could not make where it may not write.
     mode = "ro" if beside(path, "-wal").exists() else "ro&immutable=1"
@@ -121,7 +122,7 @@ def _copy(backup: Path, copy: Path) -> None:
     try:
         with (
             unusable(backup),
-            closing(_read_only(backup)) as source,
+            closing(read_only(backup)) as source,
             closing(connect(copy, "rw")) as target,
         ):
             target.execute("PRAGMA journal_mode = OFF")

@@ -2,6 +2,7 @@
 
 from ._address import SCHEMES, BadAddress, PostgresAddress
 from ._connection import LanePool
+from ._migration import Moved, migrate
 from ._schema import SCHEMA_VERSION
 from ._store import CONNECTIONS, PostgresStore
 
@@ -11,6 +12,8 @@ __all__ = [
     "SCHEMES",
     "BadAddress",
     "LanePool",
+    "Moved",
     "PostgresAddress",
     "PostgresStore",
+    "migrate",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Final
 
 import psycopg
@@ -13,7 +13,8 @@ from .._interface import StoreUnusable
 from ._address import PostgresAddress
 from ._connection import connect
 from ._engine import Cursor
-from ._statements import begin_timeline
+from ._migration_state import refuse_unfinished
+from ._statements import begin_timeline, note_relay
 
 SCHEMA_VERSION: Final = 1
 """What this code makes."""
@@ -230,52 +231,93 @@ _MIGRATIONS: Final[Mapping[int, Callable[[Cursor], None]]] = {0: _create}
 """From an older version of the schema to the next one; 0 is an empty database."""
 
 
-def open_database(address: PostgresAddress) -> None:
-    """Make sure that the tables are there and of our version. Others may do the same at once.
+def open_database(address: PostgresAddress, relay: str) -> None:
+    """Make sure that the tables are there, of our version and complete, and note that this relay
+    serves them. Others may do the same at once.
 
     :raises StoreUnusable: leaving what is there as it was.
     """
+    with reached(address) as cursor:
+        # The lock goes with the connection.
+        lock_schema(cursor, address)
+        version = _find_version(cursor, address)
+        refuse_unfinished(cursor, address.shown)
+        _bring_up_to_date(cursor, address, version)
+        _check_tables(cursor, address)
+        # Whoever begins a migration after that sees it.
+        note_relay(cursor, relay)
+        cursor.execute("SELECT current_setting('fsync'), current_setting('full_page_writes')")
+        if cursor.fetchone() != ("on", "on"):
+            _log.warn(
+                "{database}: fsync or full_page_writes is off in this server: when it crashes, what"
+                " was acknowledged may be lost",
+                database=address.shown,
+            )
+
+
+def make_tables(cursor: Cursor, address: PostgresAddress) -> None:
+    """Make sure that the tables are there and of our version, whatever is in them.
+
+    :raises StoreUnusable: leaving what is there as it was.
+    """
+    _bring_up_to_date(cursor, address, _find_version(cursor, address))
+
+
+@contextmanager
+def reached(address: PostgresAddress) -> Iterator[Cursor]:
+    """A connection for whoever may wait, whose errors become one line.
+
+    :raises StoreUnusable: when there is none, or something fails on it.
+    """
     try:
         with closing(connect(address.parameters, "messageu")) as connection:
-            _look(connection.cursor(), address)
+            yield connection.cursor()
     except psycopg.Error as error:
         raise StoreUnusable(f"{address.shown}: {explain(error)}") from None
 
 
-def _look(cursor: Cursor, address: PostgresAddress) -> None:
+def lock_schema(cursor: Cursor, address: PostgresAddress) -> None:
+    """Be the only one who looks at the tables to decide what may be done with them.
+
+    :raises StoreUnusable: when the server is too old.
+    """
     if cursor.connection.info.server_version < SERVER_VERSION:
         raise StoreUnusable(
             f"{address.shown}: PostgreSQL {SERVER_VERSION // 10_000} or newer is needed"
         )
     cursor.execute(f"SET lock_timeout = {MIGRATION_PATIENCE}")
     cursor.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-    # The lock goes with the connection.
+
+
+def unlock_schema(cursor: Cursor) -> None:
+    """It is decided."""
+    cursor.execute("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
+
+
+def _bring_up_to_date(cursor: Cursor, address: PostgresAddress, version: int) -> None:
+    if version >= SCHEMA_VERSION:
+        return
+    cursor.execute("BEGIN")
+    for step in range(version, SCHEMA_VERSION):
+        _MIGRATIONS[step](cursor)
+    cursor.execute(
+        "INSERT INTO relay_meta (name, value) VALUES ('schema_version', %s)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (SCHEMA_VERSION,),
+    )
+    cursor.execute("COMMIT")
+    _log.info(
+        "brought {database} from version {old} of its schema to {new}",
+        database=address.shown,
+        old=version,
+        new=SCHEMA_VERSION,
+    )
+
+
+def _find_version(cursor: Cursor, address: PostgresAddress) -> int:
     version = _read_version(cursor)
     _check_version(cursor, address, version)
-    if version < SCHEMA_VERSION:
-        cursor.execute("BEGIN")
-        for step in range(version, SCHEMA_VERSION):
-            _MIGRATIONS[step](cursor)
-        cursor.execute(
-            "INSERT INTO relay_meta (name, value) VALUES ('schema_version', %s)"
-            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (SCHEMA_VERSION,),
-        )
-        cursor.execute("COMMIT")
-        _log.info(
-            "brought {database} from version {old} of its schema to {new}",
-            database=address.shown,
-            old=version,
-            new=SCHEMA_VERSION,
-        )
-    _check_tables(cursor, address)
-    cursor.execute("SELECT current_setting('fsync'), current_setting('full_page_writes')")
-    if cursor.fetchone() != ("on", "on"):
-        _log.warn(
-            "{database}: fsync or full_page_writes is off in this server: when it crashes, what was"
-            " acknowledged may be lost",
-            database=address.shown,
-        )
+    return version
 
 
 def _read_version(cursor: Cursor) -> int:
@@ -335,5 +377,5 @@ def explain(error: psycopg.Error) -> str:
 _HINTS: Final[Mapping[str, str]] = {
     "42501": "the user of this address lacks a right",
     "42P07": "there are tables of others, with names that messageu needs",
-    "55P03": "another relay has held the lock of migrations for too long",
+    "55P03": "somebody else has held the lock of migrations for too long",
 }

@@ -151,7 +151,7 @@ class PostgresStore:
         )
 
     def open(self) -> None:
-        open_database(self._address)
+        open_database(self._address, self._relay)
         lanes = Lanes(
             self._address,
             self._relay,
