@@ -133,8 +133,7 @@ def _release(options: argparse.Namespace) -> None:
 
 
 def _migrate(options: argparse.Namespace) -> None:
-    source: Path = options.source or options.database
-    for line in migrate(source.absolute(), options.target):
+    for line in migrate(options.source or options.database, options.target):
         print(line)
 
 

@@ -17,9 +17,12 @@ BAR: Final = 20
 
 _WIDTH: Final = BAR + 20
 
+_SCHEMES: Final = ("postgresql:", "postgres:")
+"""By which an address is known that was taken for a path, and so has fewer slashes."""
+
 
 class WrongAddress(Exception):
-    """This is not the address of a PostgreSQL database; the text says so without quoting it."""
+    """This is not what it should be the address of; the text says so without quoting it."""
 
 
 class ExtraMissing(Exception):
@@ -38,6 +41,8 @@ def migrate(database: Path, address: str) -> Iterator[str]:
         from messageu.store import postgres
     except ImportError:
         raise ExtraMissing("for a PostgreSQL database install messageu[postgres]") from None
+    if str(database).startswith(_SCHEMES):
+        raise WrongAddress("--from is the path of an SQLite database")
     if not address.startswith(postgres.SCHEMES):
         raise WrongAddress("--to is an address such as postgresql://user@host/database")
     try:
@@ -46,7 +51,7 @@ def migrate(database: Path, address: str) -> Iterator[str]:
         raise WrongAddress(f"--to: {error}") from None
     advance = _Advance()
     try:
-        moved = postgres.migrate(database, target, advance.tell)
+        moved = postgres.migrate(database.absolute(), target, advance.tell)
     finally:
         advance.end()
     if moved.before:

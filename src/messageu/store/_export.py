@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -24,6 +24,8 @@ from ._statements import PIECE_SIZE
 Values: TypeAlias = tuple[Any, ...]
 """A row but for its content. Text is its bytes."""
 
+Parts: TypeAlias = Generator[bytes, None, None]
+
 
 @frozen
 class Content:
@@ -34,12 +36,12 @@ class Content:
     """
 
     size: int
-    parts: Iterator[bytes]
+    parts: Parts
 
 
 Row: TypeAlias = tuple[Values, Content | None]
 
-_Parts: TypeAlias = Callable[[sqlite3.Connection, int], Iterator[bytes]]
+_ReadParts: TypeAlias = Callable[[sqlite3.Connection, int], Parts]
 
 
 @frozen
@@ -58,7 +60,7 @@ class Table:
     select: str
     content: str | None = None
     shared: str | None = None
-    parts: _Parts | None = None
+    parts: _ReadParts | None = None
 
 
 @frozen
@@ -76,8 +78,8 @@ class Left:
     envelopes: int
 
 
-def _blob_parts(table: str, column: str) -> _Parts:
-    def read(connection: sqlite3.Connection, place: int) -> Iterator[bytes]:
+def _blob_parts(table: str, column: str) -> _ReadParts:
+    def read(connection: sqlite3.Connection, place: int) -> Parts:
         with connection.blobopen(table, column, place, readonly=True) as blob:
             while part := blob.read(PIECE_SIZE):
                 yield part
@@ -85,7 +87,7 @@ def _blob_parts(table: str, column: str) -> _Parts:
     return read
 
 
-def _message_parts(connection: sqlite3.Connection, sequence: int) -> Iterator[bytes]:
+def _message_parts(connection: sqlite3.Connection, sequence: int) -> Parts:
     yield from _blob_parts("mailbox_message", "content")(connection, sequence)
     end = 0
     with closing(connection.cursor()) as pieces:
@@ -236,9 +238,9 @@ class Export:
             pages = _number(connection, "PRAGMA page_count")
             self.size = pages * _number(connection, "PRAGMA page_size")
 
-    def rows(self, table: Table, skipped: int = 0) -> Iterator[Row]:
-        """The rows of a table, but for so many of the first. The content of one is to be read, if
-        at all, before the next row.
+    def rows(self, table: Table, skipped: int = 0) -> Generator[Row, None, None]:
+        """The rows of a table, but for so many of the first. To be closed. The content of one is
+        to be read, if at all, before the next row.
 
         :raises StoreUnusable: when the database is damaged.
         """
@@ -246,21 +248,25 @@ class Export:
         with unusable(self._path), closing(self._connection.cursor()) as rows:
             rows.execute(f"{table.select} LIMIT -1 OFFSET ?", (skipped,))
             for row in rows:
-                content = None if table.parts is None else self._content(table.parts, *row[width:])
-                yield row[:width], content
+                if table.parts is None:
+                    yield row, None
+                else:
+                    content = self._content(table.parts, *row[width:])
+                    with closing(content.parts):
+                        yield row[:width], content
 
     def damaged(self) -> StoreUnusable:
         """What to say of rows that no relay has made."""
         return StoreUnusable(f"{self._path}: {WHY[sqlite3.SQLITE_CORRUPT]}")
 
-    def _content(self, parts: _Parts, size: int, whole: bytes | None, place: int) -> Content:
+    def _content(self, parts: _ReadParts, size: int, whole: bytes | None, place: int) -> Content:
         if whole is None:
             return Content(size, self._counted(size, parts(self._connection, place)))
         if len(whole) != size:
             raise self.damaged()
-        return Content(size, iter((whole,)))
+        return Content(size, (part for part in (whole,)))
 
-    def _counted(self, size: int, parts: Iterator[bytes]) -> Iterator[bytes]:
+    def _counted(self, size: int, parts: Parts) -> Parts:
         """The parts of a content, which have to be of its size together."""
         with unusable(self._path):
             for part in parts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from itertools import pairwise
 from typing import Final
 
 from attrs import define, field
 from psycopg import Copy
 
-from .._export import TABLES, Export, Row, Table
+from .._export import TABLES, Content, Export, Row, Table, Values
 from .._interface import StoreUnusable
 from ._engine import Cursor, PostgresEngine
 from ._migration_state import Migration, note_progress
@@ -45,12 +46,12 @@ class _Step:
         """Whether one more may come."""
         return self.rows < STEP_ROWS and self.size < STEP_BYTES
 
-    def add(self, row: Row) -> None:
+    def add(self, values: Values, content: Content | None) -> None:
         """Send a row. Of a large one no more is in memory than a part."""
         self.rows += 1
-        self._gather(self._packer.pack(row))
-        if row[1] is not None:
-            for part in row[1].parts:
+        self._gather(self._packer.pack(values, None if content is None else content.size))
+        if content is not None:
+            for part in content.parts:
                 self._gather(part)
 
     def end(self) -> None:
@@ -92,11 +93,11 @@ class Filling:
         for table in TABLES:
             begun = begun or table.name == migration.at
             if begun:
-                skipped = migration.rows if table.name == migration.at else 0
-                self._fill(table, skipped)
+                done = migration.rows if table.name == migration.at else 0
+                with closing(self.export.rows(table, done)) as rows:
+                    self._fill(table, rows, done)
 
-    def _fill(self, table: Table, done: int) -> None:
-        rows = self.export.rows(table, done)
+    def _fill(self, table: Table, rows: Iterator[Row], done: int) -> None:
         row = next(rows, None)
         while True:
             self.engine.begin(self.cursor, True)
@@ -125,7 +126,7 @@ class Filling:
         with self.cursor.copy(copying) as copy:
             step = _Step(copy, self.packers[table.name])
             while row is not None and step.has_room():
-                step.add(row)
+                step.add(*row)
                 row = next(rows, None)
             step.end()
         return row, step

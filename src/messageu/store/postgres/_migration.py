@@ -8,6 +8,7 @@ and compared with what was to be written. Until then no relay starts on these ta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -155,12 +156,13 @@ def _read(export: Export, packers: Mapping[str, Packer], tell: Tell) -> _Source:
     sums, sizes = {}, {}
     for table in TABLES:
         packer, summing, total = packers[table.name], Summing(), 0
-        for row in export.rows(table):
-            packed = packer.pack_digest(row)
-            summing.add(packed)
-            size = len(packed) + (0 if row[1] is None else row[1].size)
-            total += size
-            meter.advance(size)
+        with closing(export.rows(table)) as rows:
+            for values, content in rows:
+                packed = packer.pack_digest(values, content)
+                summing.add(packed)
+                size = len(packed) + (0 if content is None else content.size)
+                total += size
+                meter.advance(size)
         sums[table.name], sizes[table.name] = summing.sum, total
     return _Source(sums, sizes)
 

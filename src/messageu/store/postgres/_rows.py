@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import define, frozen
 from psycopg.postgres import types
 
-from .._export import Content, Row, Table
+from .._export import Content, Table, Values
 from ._engine import Cursor
 
 SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -63,35 +63,33 @@ class Packer:
         self._packing = [_PACKING[column.type_code] for column in cursor.description]
         self._head = _COUNT.pack(len(table.columns) + (table.content is not None))
 
-    def pack(self, row: Row) -> bytes:
-        """A row, up to its content's bytes.
+    def pack(self, values: Values, size: int | None) -> bytes:
+        """A row, up to its content's bytes, of which there are so many.
 
         :raises UnfitError: when it is none of this table.
         """
-        values, content = row
         try:
             packed = [
                 _NULL if value is None else pack(value)
                 for pack, value in zip(self._packing, values, strict=True)
             ]
-            if content is not None:
-                packed.append(_SIZE.pack(content.size))
+            if size is not None:
+                packed.append(_SIZE.pack(size))
             return self._head + b"".join(packed)
         except (struct.error, TypeError):
             raise UnfitError from None
 
-    def pack_digest(self, row: Row) -> bytes:
+    def pack_digest(self, values: Values, content: Content | None) -> bytes:
         """A row with the SHA-256 of its content in the content's place.
 
         :raises UnfitError: when it is none of this table.
         """
-        values, content = row
         if content is None:
-            return self.pack(row)
+            return self.pack(values, None)
         digest = sha256()
         for part in content.parts:
             digest.update(part)
-        return self.pack((values, Content(digest.digest_size, iter(())))) + digest.digest()
+        return self.pack(values, digest.digest_size) + digest.digest()
 
 
 @frozen
