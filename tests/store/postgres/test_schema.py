@@ -23,6 +23,7 @@ from tests.store.v3.contract import keys
 from .fixtures import PATIENCE, PostgresFixture, make_schema
 
 SECRET = "hunter2"
+RELAY = "0" * 32
 
 
 class DatabaseCase(SynchronousTestCase):
@@ -37,7 +38,7 @@ class DatabaseCase(SynchronousTestCase):
         return PostgresAddress({**address.parameters, **changes}, "postgresql://shown/db")
 
     def open(self, **changes: str) -> None:
-        open_database(self.address(**changes))
+        open_database(self.address(**changes), RELAY)
 
     def refused(self, **changes: str) -> str:
         """Why it cannot be opened; what is there stays as it was."""

@@ -36,8 +36,9 @@ _EMPTY: Final = (
     "account_mail",
     "account_tombstone",
     "account_rubbish",
-    # What is 0 at first; versions are not.
-    "relay_meta WHERE name NOT LIKE '%version' AND value <> 0",
+    # What is 0 at first; versions are not, nor is what says which server it is.
+    "relay_meta WHERE name IN ('clients', 'last_deleted_sequence', 'last_deleted_term')"
+    " AND value <> 0",
 )
 """Where there is nothing if nobody was ever served."""
 
