@@ -272,7 +272,12 @@ class DeadlineTests(SynchronousTestCase):
         )
         self.assertEqual({row.deadline for row in ROWS}, {*SETTINGS, None})
         # Those of whoever keeps others waiting, and of connections that are none of v2 yet.
-        others = {"crowded_deadline", "handshake_deadline", "proxy_deadline"}
+        others = {
+            "authentication_deadline",
+            "crowded_deadline",
+            "handshake_deadline",
+            "proxy_deadline",
+        }
         deadlines = {name for name in LIMITS if name.endswith("_deadline")}
         self.assertEqual(deadlines - others, set(SETTINGS))
         self.assertEqual(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections import deque
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -40,9 +40,13 @@ class Accepted(Protocol):
 
 
 class AcceptingFactory(ServerFactory, metaclass=ABCMeta):
-    """Makes a protocol for each connection that the limits admit."""
+    """Makes a protocol for each connection that the limits admit.
+
+    :cvar kinds: as what its connections count beside ``connections``.
+    """
 
     noisy = False
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
         self._limits = limits
@@ -60,6 +64,9 @@ class AcceptingFactory(ServerFactory, metaclass=ABCMeta):
     def make(self, address: str) -> Accepted:
         """The protocol of a connection that is admitted; ``_gone`` is to be called at its end."""
 
+    def make_way(self) -> None:
+        """All places are taken: let go of a connection that counts less than a new one, if one does."""
+
     def doStart(self) -> None:
         """Begin to look after deadlines, with the first port."""
         super().doStart()  # type: ignore[no-untyped-call]
@@ -69,14 +76,16 @@ class AcceptingFactory(ServerFactory, metaclass=ABCMeta):
     def accept(self, addr: IAddress | None) -> Accepted | None:
         """A protocol for a new connection, or None: it is refused, and closed at once."""
         address = str(getattr(addr, "host", addr))
-        if self._all_gone is not None or not self._limits.admit(address):
+        if self._all_gone is not None or not self._limits.admit(
+            address, *self.kinds, make_way=self.make_way
+        ):
             return None
         connection = self.make(address)
         self._connections[connection] = None
         return connection
 
     def _forget(self, connection: Accepted) -> None:
-        self._limits.leave(connection.address)
+        self._limits.leave(connection.address, *self.kinds)
         self._connections.pop(connection, None)
         self._see_off()
 

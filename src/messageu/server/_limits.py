@@ -24,6 +24,9 @@ TRACKED_ADDRESSES: Final = 10_000
 longest quiet one is forgotten."""
 
 
+PLACES: Final = ("connections", "v3_connections")
+"""Settings that say how many connections of a kind there may be."""
+
 RATES: Final = (
     "registrations_a_minute",
     "authentications_a_minute",
@@ -106,6 +109,42 @@ class Pool(Generic[Holder]):
         return list(stuck)
 
 
+class Places:
+    """How many connections of some kind there are, and from where.
+
+    :ivar limit: how many there may be.
+    :ivar taken: how many there are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self._addresses: Counter[str] = Counter()
+
+    @property
+    def full(self) -> bool:
+        """Whether there may be no more."""
+        return self.taken >= self.limit
+
+    def most_are_of(self, address: str) -> bool:
+        """Whether there are many, and no address holds more of them than this one."""
+        held = self._addresses[address]
+        crowded = self.taken >= self.limit * CROWDED
+        return crowded and held > 1 and held == max(self._addresses.values())
+
+    def take(self, address: str) -> None:
+        """There is one more, from this address."""
+        self.taken += 1
+        self._addresses[address] += 1
+
+    def leave(self, address: str) -> None:
+        """One from this address is gone."""
+        self.taken -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+
+
 @frozen
 class _Bucket:
     tokens: float
@@ -149,7 +188,6 @@ class Limits:
 
     :ivar hits: how often each limit was met, by its name.
     :ivar on_hit: is called with the name of a limit and the address that has met it.
-    :ivar connections: how many connections there are, of ``connection_limit`` at the most.
     :ivar requests: how many requests are not answered yet; whose connection is gone is counted
         until the store has done with it.
     :ivar leased: messages of answers in progress, until the store has ended their leases.
@@ -159,17 +197,30 @@ class Limits:
         self.settings = settings or LimitSettings()
         self.hits: Counter[str] = Counter()
         self.on_hit: Callable[[str, str], object] = lambda _limit, _address: None
-        self.connections = 0
         self.requests = 0
         self.leased = 0
-        self.connection_limit = self.settings.connections
-        self._addresses: Counter[str] = Counter()
+        self._places = {name: Places(getattr(self.settings, name)) for name in PLACES}
         self._input: Pool[Evictable] = Pool(self.settings.input_bytes)
         self._output: Pool[Evictable] = Pool(self.settings.output_bytes)
         self._kept: Pool[Evictable] = Pool(LEASED_AT_MOST * self.settings.leased_messages)
         self._incomplete: dict[Evictable, None] = {}
         self._evicting = False
         self._rates = {name: RateLimiter(getattr(self.settings, name)) for name in RATES}
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return self._places["connections"].taken
+
+    @property
+    def connection_limit(self) -> int:
+        """How many there may be at the most."""
+        return self._places["connections"].limit
+
+    @property
+    def v3_connections(self) -> int:
+        """How many of them are of v3."""
+        return self._places["v3_connections"].taken
 
     @property
     def input_bytes(self) -> int:
@@ -198,30 +249,36 @@ class Limits:
 
     def lower_connections(self, limit: int) -> None:
         """There can be no more connections than this, whatever the settings say."""
-        self.connection_limit = min(self.connection_limit, limit)
+        places = self._places["connections"]
+        places.limit = min(places.limit, limit)
 
-    def admit(self, address: str) -> bool:
+    def admit(
+        self, address: str, *kinds: str, make_way: Callable[[], object] = lambda: None
+    ) -> bool:
         """Whether one more connection from this address is accepted; if so it is counted.
 
-        When the relay is crowded, the address that holds most of the connections gets no more.
+        When there are many, the address that holds most of the connections gets no more.
+
+        :param kinds: as what it counts beside ``connections``, of ``PLACES``.
+        :param make_way: is called when all places are taken; perhaps one is free after that.
         """
-        held = self._addresses[address]
-        crowded = self.connections >= self.connection_limit * CROWDED
-        if self.connections >= self.connection_limit or (
-            crowded and held > 1 and held == max(self._addresses.values())
-        ):
-            self.hit("connections", address)
-            return False
-        self._addresses[address] = held + 1
-        self.connections += 1
+        names = ("connections", *kinds)
+        for name in names:
+            places = self._places[name]
+            refused = places.most_are_of(address)
+            if places.full and not refused:
+                make_way()
+            if refused or places.full:
+                self.hit(name, address)
+                return False
+        for name in names:
+            self._places[name].take(address)
         return True
 
-    def leave(self, address: str) -> None:
+    def leave(self, address: str, *kinds: str) -> None:
         """A connection from this address that was admitted is gone."""
-        self.connections -= 1
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        for name in ("connections", *kinds):
+            self._places[name].leave(address)
 
     def admit_unknown(self, balancer: str) -> bool:
         """Whether one more connection is accepted that a balancer passes on, before it has said

@@ -305,11 +305,31 @@ class LimitSettings:
         (0, 50),
         "v3: one-time keys of an account below which its owner is told",
     )
+    v3_connections: int = _limit(
+        5_000,
+        COUNT,
+        (1, 1_000_000),
+        "v3: connections at once, each of which takes more memory than one of v2; when all places "
+        "are taken, the oldest that has not authenticated makes way",
+    )
     handshake_deadline: float = _limit(
         10.0,
         SECONDS,
         (1, DAY),
         "v3: seconds for TLS to begin",
+    )
+    handshake_bytes: int = _limit(
+        16 * KIB,
+        BYTES,
+        (4 * KIB, 128 * KIB),
+        "v3: what a client may send until TLS has begun",
+    )
+    authentication_deadline: float = _limit(
+        90.0,
+        SECONDS,
+        (1, DAY),
+        "v3: seconds to authenticate, once TLS has begun; longer than whoever has tried too often is "
+        "told to wait",
     )
     authentications_a_minute: int = _limit(
         600,

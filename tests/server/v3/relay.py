@@ -281,6 +281,12 @@ class MemoryClient:
         """The places of the mail that was pushed since the last time, and nothing else."""
         return [body.delivery.sequence for body in self.pushed()]
 
+    def sequences_behind(self, correlation: int) -> list[int]:
+        """The same, behind the answer to a request."""
+        answer, *pushes = self.take()
+        assert answer.correlation == correlation, answer
+        return [push.body.delivery.sequence for push in pushes]
+
     def ask(self, body: v3.RequestBody) -> v3.ResponseBody:
         """Send a request; its answer. Pushes are kept."""
         (answer,) = self.ask_all(body)

@@ -10,7 +10,7 @@ from twisted.python.components import proxyForInterface
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model.v3 import Reason, SealedEnvelope
-from messageu.server import LIMITS
+from messageu.server import LIMITS, Limits, LimitSettings
 from messageu.store.v3 import IAccountStore, MemoryAccountStore
 from messageu.testing.transport import Faults
 from messageu.wire import v3
@@ -140,6 +140,26 @@ class BackpressureTests(SynchronousTestCase):
         self.assertEqual((stored, self.relay.limits.requests), (20, 0))
         self.assertEqual(self.relay.limits.input_bytes, 0)
 
+    def test_many_sequences(self) -> None:
+        """An acknowledgement of many counts as many requests, and what it holds is counted."""
+        client = self.start()
+        answers: list[Deferred[None]] = [Deferred() for _ in range(40)]
+        waiting = iter(answers)
+        self.store.acknowledge = lambda *_: next(waiting)
+        client.subscribe()
+        client.send(*[v3.Acknowledge(tuple(range(1_024)))] * 10)
+        self.assertEqual(self.relay.limits.requests, 1)
+        self.assertGreater(self.relay.limits.input_bytes, 40 * 1_024)
+        answers[0].callback(None)
+        client.line.run()
+        self.assertEqual(self.relay.limits.requests, 1)
+        for answer in answers[1:10]:
+            answer.callback(None)
+        self.assertEqual(client.take(), [v3.Response(n, v3.Acknowledged()) for n in range(5, 15)])
+        self.assertEqual(self.relay.limits.input_bytes, 0)
+        client.send(*[v3.Acknowledge((1,))] * 30)
+        self.assertEqual(self.relay.limits.requests, 30)
+
     def test_all_together(self) -> None:
         """Consecutive sends of all connections are one put."""
         clients = [self.start()]
@@ -210,13 +230,34 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """Whoever says nothing is sent away, with a goodbye; whoever pings stays."""
-        other = self.relay.dial()
+        self.client, other = self.relay.log_in(Person()), self.relay.log_in(Person())
         for _ in range(4):
             self.relay.wait(200, self.client, other)
             self.assertEqual(other.ask(v3.Ping()), v3.Pong())
         self.assertEqual(self.client.pushed(), [v3.GoingAway(5)])
         self.assertTrue(self.client.closed)
         self.assertFalse(other.closed)
+
+    def test_authentication(self) -> None:
+        """Whoever does not show in time who he is is sent away, also if he pings, or has tried; whoever
+        has shown it stays."""
+        anna = self.relay.log_in(Person())
+        self.client.ask(v3.Hello())
+        self.client.ask(Person().proof(bytes(32), self.client.side.binding))
+        for _ in range(4):
+            self.relay.wait(20, self.client, anna)
+            self.assertEqual(self.client.ask(v3.Ping()), v3.Pong())
+        self.relay.wait(12, self.client, anna)
+        self.assertEqual(self.client.pushed(), [v3.GoingAway(5)])
+        self.assertEqual((self.client.closed, anna.closed), (True, False))
+        self.assertEqual(self.relay.limits.hits["authentication_deadline"], 1)
+
+    def test_authentication_after_waiting(self) -> None:
+        """There is time for whoever has to wait for as long as a limit can make him wait."""
+        longest = Limits(LimitSettings(authentications_a_minute=1))
+        longest.take("authentications_a_minute", "a", "a", 0)
+        wait = longest.take("authentications_a_minute", "a", "a", 0)
+        self.assertLess(wait, longest.settings.authentication_deadline)
 
     def test_goodbye_that_is_not_answered(self) -> None:
         """Whoever stays after garbage is cut off, and so is whoever goes on sending."""

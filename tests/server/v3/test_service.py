@@ -105,7 +105,13 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(status.pop("v3_pin"), self.service.v3.pin)
         self.assertEqual(
             status,
-            {"v3_registration": "open", "v3_subscriptions": 1, "v3_pushed": 1, "v3_stored": 1},
+            {
+                "v3_connections": "1 of 5000",
+                "v3_registration": "open",
+                "v3_subscriptions": 1,
+                "v3_pushed": 1,
+                "v3_stored": 1,
+            },
         )
 
 

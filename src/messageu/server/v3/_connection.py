@@ -21,10 +21,16 @@ from messageu.model.v3 import Delivery, Reason
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v3
 
 from ._exchange import Exchange
-from ._handlers import HANDLERS
+from ._handlers import HANDLERS, Load
 from ._output import ITlsTransport, Output
-from ._session import Session
+from ._session import Session, Standing
 from ._subscriptions import Subscription
+
+SLICE: Final = 64
+"""Requests that are taken at once. Then others have their turn."""
+
+SLICE_WORK: Final = 0.002
+"""Seconds of work that so many are taken for, at the least."""
 
 RETURN_SECONDS: Final = 5
 """When clients are told to come back to a relay that stops."""
@@ -53,6 +59,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_barred",
+        "_behind",
         "_correlations",
         "_decoding",
         "_discarded",
@@ -66,6 +73,7 @@ class Connection:
         "_output",
         "_parser",
         "_reading",
+        "_requests",
         "_settings",
         "_transport",
         "address",
@@ -86,10 +94,12 @@ class Connection:
         self._parser = Parser(exchange.codec)
         self._life = _Life.OPEN
         self._life_since = now
-        # Requests that are not answered yet, and how much they hold.
-        self._correlations: dict[int, int] = {}
+        # Requests that are not answered yet, as how many they count, and how much they hold.
+        self._correlations: dict[int, Load] = {}
+        self._requests = 0
         self._held = 0
         self._barred = False
+        self._behind = False
         self._decoding = False
         self._reading = True
         self._holds_input = False
@@ -120,6 +130,7 @@ class Connection:
         limits.hold_output(self, 0)
         limits.hold_input(self, 0, incomplete=False)
         self._exchange.postmaster.leave(self)
+        self._exchange.postmaster.feeder.go_on()
 
     # What the relay tells.
 
@@ -148,6 +159,14 @@ class Connection:
                 deadline.consequence(self)
                 return
 
+    # What the turns tell.
+
+    def wake(self) -> None:
+        """It is its turn to have requests taken."""
+        self._behind = False
+        if self._life is _Life.OPEN:
+            self._go_on()
+
     # What the rules tell.
 
     @property
@@ -173,10 +192,11 @@ class Connection:
     @property
     def _room(self) -> bool:
         """Whether one more request may be decoded now."""
-        waiting = len(self._correlations)
+        waiting = self._requests
         return (
             self._life is _Life.OPEN
             and not self._barred
+            and not self._behind
             and waiting < self._settings.read_ahead
             and self._output.waiting <= self._settings.connection_output
             # Whoever has none in progress may have one: nothing would wake him.
@@ -188,8 +208,13 @@ class Connection:
         if self._decoding:  # an answer was there at once; the loop below goes on by itself
             return
         self._decoding = True
+        began, left = self._exchange.clock.seconds(), SLICE
         while (room := self._room) and self._take_next():
-            pass
+            left -= 1
+            if not left:
+                self._behind = True
+                work = self._exchange.clock.seconds() - began
+                self._exchange.turns.wait(self, max(work, SLICE_WORK))
         self._decoding = False
         if not room:
             self._parser.trim()
@@ -218,9 +243,10 @@ class Connection:
         if missing is not None:
             self._write(request.correlation, v3.Error(missing))
             return
-        size = len(request.body.envelope.sealed) if isinstance(request.body, v3.Send) else 0
-        self._correlations[request.correlation] = size
-        self._held += size
+        load = handler.load(request.body)
+        self._correlations[request.correlation] = load
+        self._requests += load.requests
+        self._held += load.size
         self._exchange.limits.requests += 1
         self._barred = handler.barrier
         handler.ask(
@@ -235,7 +261,9 @@ class Connection:
         self._exchange.notices.note_failure(failure, "a request of v3 is refused")
 
     def _answer(self, correlation: int, body: v3.ResponseBody) -> None:
-        self._held -= self._correlations.pop(correlation)
+        load = self._correlations.pop(correlation)
+        self._requests -= load.requests
+        self._held -= load.size
         self._exchange.limits.requests -= 1
         # While one waits behind which nothing is looked at, it is the last that was taken.
         self._barred = self._barred and bool(self._correlations)
@@ -258,6 +286,7 @@ class Connection:
 
     def _output_moved(self) -> None:
         self._exchange.limits.hold_output(self, self._output.waiting)
+        self._exchange.postmaster.feeder.go_on()
         if self._output.paused or self._life is _Life.CLOSED:
             return
         if self._life is _Life.FINISHING:
@@ -309,7 +338,7 @@ class Connection:
         self._frame_since = None
         # Whoever goes is not pushed mail any more, and displaces nobody.
         if self.subscription is not None:
-            self._exchange.postmaster.subscriptions.end(self.subscription)
+            self._exchange.postmaster.end(self.subscription)
         self._account()
         self._steer_reading()
         self._end_if_done()
@@ -317,6 +346,7 @@ class Connection:
     def _end_if_done(self) -> None:
         if not self._correlations and not self._output.waiting:
             # TLS says goodbye, and waits for the peer's; a deadline is over both.
+            self._output.flush()
             self._output.end()
             self._transport.loseConnection()
 
@@ -353,6 +383,15 @@ _DEADLINES: Final = (
         "frame_deadline",
         lambda it, now, limit: it._frame_since is not None and now - it._frame_since > limit,
         Connection.evict,
+    ),
+    _Deadline(
+        "authentication_deadline",
+        lambda it, now, limit: (
+            it._life is _Life.OPEN
+            and it.session.missing(Standing.AUTHENTICATED) is not None
+            and now - it._life_since > limit
+        ),
+        Connection.stop,
     ),
     _Deadline(
         "idle_deadline",

@@ -13,6 +13,7 @@ from messageu.wire import v3
 from .._limits import Limits
 from .._notices import Notices
 from ._postmaster import Postmaster
+from ._turns import Turns
 
 TOO_LARGE_READ: Final = 64 * 1024
 """Bytes above the limit that an envelope may have to be read, and answered with ``too_large``."""
@@ -24,6 +25,7 @@ class Exchange:
 
     :ivar peer_name: what a peer is called in the log, by its address.
     :ivar notices: logs what peers do.
+    :ivar turns: who waits for his turn.
     """
 
     postmaster: Postmaster
@@ -32,3 +34,4 @@ class Exchange:
     codec: v3.RequestCodec
     peer_name: Callable[[str], str]
     notices: Notices
+    turns: Turns

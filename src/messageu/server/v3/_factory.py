@@ -1,16 +1,11 @@
-"""Accepts connections of v3: TLS first, then what is inside."""
+"""Accepts connections of v3, and knows which of them may make way for others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from OpenSSL import SSL
-from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IReactorTime
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate, TLSVersion
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from messageu.model.v3 import Registration
 from messageu.store.v3 import IAccountStore
@@ -23,8 +18,9 @@ from ._exchange import TOO_LARGE_READ, Exchange
 from ._feeder import Feeder
 from ._intake import Intake
 from ._postmaster import Postmaster
-from ._protocol import ALPN, RelayProtocol
+from ._protocol import RelayProtocol
 from ._subscriptions import Subscriptions
+from ._turns import Turns
 
 
 class RelayFactory(AcceptingFactory):
@@ -34,6 +30,8 @@ class RelayFactory(AcceptingFactory):
     :param peer_name: what a peer is called in the log, by its address.
     :ivar exchange: what the connections share.
     """
+
+    kinds = ("v3_connections",)
 
     def __init__(
         self,
@@ -47,6 +45,9 @@ class RelayFactory(AcceptingFactory):
         notices: Notices,
     ) -> None:
         super().__init__(clock, limits)
+        # The oldest first. Who has authenticated stays in it until somebody looks.
+        self._strangers: dict[RelayProtocol, None] = {}
+        self._lost = self._lose
 
         subscriptions = Subscriptions()
 
@@ -61,13 +62,7 @@ class RelayFactory(AcceptingFactory):
                 now,
                 registration,
                 Intake(store, clock, complain("an envelope is refused")),
-                Feeder(
-                    store,
-                    clock,
-                    subscriptions,
-                    limits.settings.streams,
-                    complain("mail is not pushed"),
-                ),
+                Feeder(store, clock, subscriptions, limits, complain("mail is not pushed")),
                 subscriptions,
             ),
             limits=limits,
@@ -75,56 +70,34 @@ class RelayFactory(AcceptingFactory):
             codec=v3.RequestCodec(limits.settings.sealed_size + TOO_LARGE_READ),
             peer_name=peer_name,
             notices=notices,
+            turns=Turns(clock),
         )
 
     def make(self, address: str) -> RelayProtocol:
-        return RelayProtocol(self.exchange, address, self._gone)
+        protocol = RelayProtocol(self.exchange, address, self._lost)
+        self._strangers[protocol] = None
+        return protocol
+
+    def make_way(self) -> None:
+        """Let go of the oldest of those who have not authenticated."""
+        while self._strangers:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            if oldest.is_stranger:
+                oldest.make_way()
+                return
+
+    def check_deadlines(self) -> None:
+        """Also those whose answers keep others waiting."""
+        feeder = self.exchange.postmaster.feeder
+        self._limits.check_crowded(self._clock.seconds(), feeder.held_back)
+        feeder.go_on()
+        super().check_deadlines()
+
+    def _lose(self, protocol: RelayProtocol) -> None:
+        self._strangers.pop(protocol, None)
+        self._gone(protocol)
 
     def buildProtocol(self, addr: IAddress | None) -> RelayProtocol | None:
         """A protocol for a new connection, or None: it is refused, and closed at once."""
         return self.accept(addr)  # type: ignore[return-value]
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class _Tls:
-    """TLS 1.3 and nothing else, without resumption; with a certificate that comes later."""
-
-    def __init__(self) -> None:
-        self._context: SSL.Context | None = None
-
-    def load(self, pem: bytes) -> None:
-        own = PrivateCertificate.loadPEM(pem)
-        self._context = CertificateOptions(
-            privateKey=own.privateKey.original,
-            certificate=own.original,
-            raiseMinimumTo=TLSVersion.TLSv1_3,
-            acceptableProtocols=[ALPN],
-        ).getContext()
-
-    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        if self._context is None:  # pragma: no cover - nobody is accepted before it is loaded
-            raise RuntimeError("there is no certificate yet")
-        return SSL.Connection(self._context, None)
-
-
-class TlsFactory(TLSMemoryBIOFactory):
-    """TLS around the connections of a :class:`RelayFactory`.
-
-    Ports are bound before there may be a certificate: ``load`` comes before the first connection.
-    """
-
-    def __init__(self, factory: RelayFactory, clock: IReactorTime) -> None:
-        self._tls = _Tls()
-        super().__init__(self._tls, isClient=False, wrappedFactory=factory, clock=clock)
-
-    def load(self, pem: bytes) -> None:
-        """Serve with this certificate and its key."""
-        self._tls.load(pem)
-
-    def buildProtocol(  # type: ignore[override]
-        self, addr: IAddress | None
-    ) -> TLSMemoryBIOProtocol | None:
-        """TLS for a new connection, or None: it is refused, and closed at once."""
-        # As any other factory's may; only that of wrappers says that it never does.
-        wrapped: Any = self.wrappedFactory.buildProtocol(addr)
-        return None if wrapped is None else self.protocol(self, wrapped)

@@ -1,6 +1,7 @@
 """The way out of one connection: no more is handed to TLS than its transport takes.
 
-What the transport does not take now waits here, where it is counted.
+What the transport does not take now waits here, where it is counted. What is written while it takes
+something is gathered until the reactor has done what it does now, and leaves as few records.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.interfaces import IConsumer, IPushProducer, IReactorTime, ITransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITransport,
+)
 from zope.interface import implementer
 
 PIECE: Final = 16 * 1024
@@ -30,7 +37,18 @@ class Output:
     :ivar moved_at: when it last took something, or was paused, in seconds.
     """
 
-    __slots__ = ("_clock", "_frames", "_moved", "_transport", "moved_at", "paused", "waiting")
+    __slots__ = (
+        "_clock",
+        "_flushing",
+        "_frames",
+        "_gathered",
+        "_gathered_size",
+        "_moved",
+        "_transport",
+        "moved_at",
+        "paused",
+        "waiting",
+    )
 
     def __init__(
         self, transport: ITlsTransport, clock: IReactorTime, moved: Callable[[], None]
@@ -39,6 +57,9 @@ class Output:
         self._clock = clock
         self._moved = moved
         self._frames: deque[bytes] = deque()  # none is longer than a piece
+        self._gathered: list[bytes] = []
+        self._gathered_size = 0
+        self._flushing: IDelayedCall | None = None
         self.paused = False
         self.waiting = 0
         self.moved_at = clock.seconds()
@@ -47,19 +68,44 @@ class Output:
     def write(self, frame: bytes) -> None:
         """Send a frame, now or as soon as may be."""
         if not self.paused and len(frame) <= PIECE:
-            self._transport.write(frame)
+            self._gather(frame)
             return
+        self.flush()
         starts = range(0, len(frame), PIECE)
         self._frames.extend([frame[start : start + PIECE] for start in starts])
         self.waiting += len(frame)
         self._flow()
         self._moved()
 
+    def flush(self) -> None:
+        """Hand over what was gathered."""
+        gathered, self._gathered = self._gathered, []
+        self._gathered_size = 0
+        if self._flushing is not None:
+            if self._flushing.active():
+                self._flushing.cancel()
+            self._flushing = None
+        if gathered:
+            self._transport.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+
     def end(self) -> None:
         """Nothing more is written."""
+        self._forget()
+        self._transport.unregisterProducer()
+
+    def _gather(self, frame: bytes) -> None:
+        self._gathered.append(frame)
+        self._gathered_size += len(frame)
+        if self._gathered_size >= PIECE:
+            self.flush()
+        elif self._flushing is None:
+            self._flushing = self._clock.callLater(0, self.flush)
+
+    def _forget(self) -> None:
+        self._gathered.clear()
+        self.flush()
         self._frames.clear()
         self.waiting = 0
-        self._transport.unregisterProducer()
 
     def _flow(self) -> None:
         while self._frames and not self.paused:
@@ -86,5 +132,4 @@ class Output:
     def stopProducing(self) -> None:
         """It is gone."""
         self.paused = True
-        self._frames.clear()
-        self.waiting = 0
+        self._forget()

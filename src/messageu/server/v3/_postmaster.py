@@ -235,13 +235,17 @@ class Postmaster:
     def _pass_on(self, envelope: SealedEnvelope, stored: Stored) -> None:
         self.counts["known" if stored.known else "stored"] += 1
         subscription = self.subscriptions.of(envelope.recipient)
-        if subscription is not None and not stored.known:
+        if subscription is None or stored.known:
+            return
+        if self.feeder.may_push(len(envelope.sealed)):
             subscription.stored(
                 Delivery(
                     stored.sequence, envelope.envelope_id, envelope.hpke_key_id, envelope.sealed
                 )
             )
-            self.feeder.feed(subscription)
+        else:
+            subscription.arrived()
+        self.feeder.feed(subscription)
 
     async def subscribe(self, visitor: Visitor, request: v3.Subscribe) -> v3.ResponseBody:
         """707: from now on this connection is pushed its mail."""
@@ -260,7 +264,9 @@ class Postmaster:
         visitor.subscription = Subscription(
             account, term, visitor, request.messages, request.size, settings.chunk
         )
-        self.subscriptions.begin(visitor.subscription)
+        before = self.subscriptions.begin(visitor.subscription)
+        if before is not None:
+            self.feeder.forget(before)
         # The answer goes first.
         self.clock.callLater(0, self.feeder.feed, visitor.subscription)
         return v3.Subscribed()
@@ -287,7 +293,7 @@ class Postmaster:
         await self.store.delete_account(account)
         subscription = self.subscriptions.of(account)
         if subscription is not None:
-            self.subscriptions.end(subscription)
+            self.end(subscription)
             if subscription is not visitor.subscription:
                 subscription.subscriber.displace()
         visitor.session.delete()
@@ -329,7 +335,12 @@ class Postmaster:
         """This connection has ended."""
         visitor.session.leave()
         if visitor.subscription is not None:
-            self.subscriptions.end(visitor.subscription)
+            self.end(visitor.subscription)
+
+    def end(self, subscription: Subscription) -> None:
+        """Nothing more is pushed to this one."""
+        self.subscriptions.end(subscription)
+        self.feeder.forget(subscription)
 
     def _wait(self, rate: str, key: Hashable, visitor: Visitor) -> int:
         return self.limits.take(rate, key, visitor.address, self.clock.seconds())

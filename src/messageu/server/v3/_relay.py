@@ -18,7 +18,8 @@ from .._doors import Door
 from .._limits import Limits
 from .._notices import Notices
 from ._certificate_file import OwnCertificate, open_certificate
-from ._factory import RelayFactory, TlsFactory
+from ._factory import RelayFactory
+from ._tls import TlsFactory
 
 
 @frozen
@@ -84,10 +85,11 @@ class Relay:
 
     def status(self) -> Mapping[str, object]:
         """What messageu-admin shows: numbers, and what everybody may know."""
-        postmaster = self._factory.exchange.postmaster
+        postmaster, limits = self._factory.exchange.postmaster, self._factory.exchange.limits
         return {
             "v3_pin": self.pin,
             "v3_registration": self.offer.registration.name.lower(),
+            "v3_connections": f"{limits.v3_connections} of {limits.settings.v3_connections}",
             "v3_subscriptions": len(postmaster.subscriptions),
             **{f"v3_{name}": count for name, count in sorted(postmaster.counts.items())},
         }

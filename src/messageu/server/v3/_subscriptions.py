@@ -7,6 +7,8 @@ was empty, and nothing has come meanwhile, mail is pushed as it is stored.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
@@ -46,6 +48,37 @@ class Wanted:
     size: int
 
 
+class UnderWay:
+    """What was pushed and is not acknowledged: 12 bytes for each message, of which there can be very
+    many.
+
+    :ivar size: bytes of what is sealed, of all of them.
+    """
+
+    __slots__ = ("_sequences", "_sizes", "size")
+
+    def __init__(self) -> None:
+        self._sequences = array("Q")  # in order
+        self._sizes = array("I")
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def add(self, sequence: int, size: int) -> None:
+        """This one was pushed, behind all others."""
+        self._sequences.append(sequence)
+        self._sizes.append(size)
+        self.size += size
+
+    def discard(self, sequence: int) -> None:
+        """This one is acknowledged, if it was under way."""
+        at = bisect_left(self._sequences, sequence)
+        if at < len(self._sequences) and self._sequences[at] == sequence:
+            del self._sequences[at]
+            self.size -= self._sizes.pop(at)
+
+
 class Subscription:
     """The window through which one connection gets one mailbox.
 
@@ -65,7 +98,6 @@ class Subscription:
         "_reading",
         "_size",
         "_under_way",
-        "_used",
         "account",
         "ended",
         "subscriber",
@@ -89,8 +121,7 @@ class Subscription:
         self._size = size
         self._page = page
         self._place = 0
-        self._under_way: dict[int, int] = {}
-        self._used = 0
+        self._under_way = UnderWay()
         self._behind = True
         self._reading = False
         self._arrived = False
@@ -101,17 +132,29 @@ class Subscription:
         """How many messages were pushed and are not acknowledged."""
         return len(self._under_way)
 
+    @property
+    def wants_page(self) -> bool:
+        """Whether a page is to be read now."""
+        if self.ended or self._reading or not self._behind or not self.subscriber.ready:
+            return False
+        return not self._under_way or (
+            len(self._under_way) < self._messages and self._room >= max(1, self._blocked)
+        )
+
+    @property
+    def _room(self) -> int:
+        return self._size - self._under_way.size
+
     def begin_page(self) -> Wanted | None:
         """A page that is to be read now, if one is. ``end_page`` or ``fail_page`` must follow."""
-        room = self._messages - len(self._under_way)
-        size = self._size - self._used
-        if self.ended or self._reading or not self._behind or not self.subscriber.ready:
-            return None
-        if self._under_way and (room <= 0 or size <= 0 or size < self._blocked):
+        if not self.wants_page:
             return None
         self._reading = True
         self._arrived = False
-        return Wanted(self._place, max(1, min(room, PAGE_MESSAGES)), max(1, min(size, self._page)))
+        messages = self._messages - len(self._under_way)
+        return Wanted(
+            self._place, max(1, min(messages, PAGE_MESSAGES)), max(1, min(self._room, self._page))
+        )
 
     def end_page(self, page: Sequence[Delivery]) -> None:
         """A page was read."""
@@ -143,26 +186,23 @@ class Subscription:
             self.arrived()
 
     def arrived(self) -> None:
-        """There may be new mail on the disk."""
+        """There may be new mail on the disk: a page is wanted, when there is room for one."""
         self._arrived = self._behind = True
 
     def acknowledge(self, sequences: Sequence[int]) -> None:
         """These are no longer on the way."""
         for sequence in sequences:
-            self._used -= self._under_way.pop(sequence, 0)
+            self._under_way.discard(sequence)
 
     def _push(self, delivery: Delivery) -> bool:
         size = len(delivery.sealed)
-        if self._under_way and (
-            len(self._under_way) >= self._messages or self._used + size > self._size
-        ):
+        if self._under_way and (len(self._under_way) >= self._messages or size > self._room):
             # It is not asked for again before it fits.
             self._blocked = size
             return False
         self._blocked = 0
         self._place = delivery.sequence
-        self._under_way[delivery.sequence] = size
-        self._used += size
+        self._under_way.add(delivery.sequence, size)
         self.subscriber.deliver(delivery)
         return True
 
@@ -179,14 +219,18 @@ class Subscriptions:
     def __iter__(self) -> Iterator[Subscription]:
         return iter(tuple(self._current.values()))
 
-    def begin(self, subscription: Subscription) -> None:
-        """From now on this one has its mailbox. Another connection's that had it is displaced."""
+    def begin(self, subscription: Subscription) -> Subscription | None:
+        """From now on this one has its mailbox. Another connection's that had it is displaced.
+
+        :returns: the one that had it.
+        """
         before = self._current.get(subscription.account)
         self._current[subscription.account] = subscription
         if before is not None:
             before.ended = True
             if before.subscriber is not subscription.subscriber:
                 before.subscriber.displace()
+        return before
 
     def end(self, subscription: Subscription) -> None:
         """It has ended by itself; if another has displaced it, nothing changes."""
