@@ -123,6 +123,14 @@ class MakeServiceTests(SynchronousTestCase):
         service = makeService(self.options, self.reactor)
         self.assertEqual(service.limits.connection_limit, 7)
 
+    def test_mailboxes(self) -> None:
+        """What a mailbox may hold, a client's of v2 and an account's of v3, is what the options say."""
+        words = ["--limit", "mailbox_messages=7", "--limit", "mailbox_bytes=1GiB"]
+        self.options.parseOptions(["-e", "tcp:1", *words])
+        store = makeService(self.options, self.reactor)._store
+        for quota in (store._quota, store.accounts._quota):
+            self.assertEqual((quota.messages, quota.content), (7, 2**30))
+
     def test_no_endpoint(self) -> None:
         """What is no endpoint is an error of usage."""
         for words in ("nonsense", "tcp:", "tcp:x", "weird:1"):

@@ -308,7 +308,7 @@ def _database(options: Options, reactor: Any, quota: Quota) -> _Database:
     if text.startswith(POSTGRES_SCHEMES):
         return _postgres(text, options["database-connections"], reactor, quota)
     path = Path(text).absolute()
-    store = SqliteStore(path, reactor, now=time.time, quota=quota)
+    store = SqliteStore(path, reactor, now=time.time, quota=quota, account_quota=quota)
     return _Database(store, path, str(path), SCHEMA_VERSION)
 
 
@@ -323,7 +323,12 @@ def _postgres(text: str, connections: int, reactor: Any, quota: Quota) -> _Datab
     except postgres.BadAddress as error:
         raise SystemExit(f"messageu: --database: {error}") from None
     store = postgres.PostgresStore(
-        address, reactor, now=time.time, quota=quota, connections=connections
+        address,
+        reactor,
+        now=time.time,
+        quota=quota,
+        account_quota=quota,
+        connections=connections,
     )
     return _Database(store, Path("messageu").absolute(), address.shown, postgres.SCHEMA_VERSION)
 

@@ -79,6 +79,16 @@ class HonestClient:
         """Fetch until nothing comes."""
         self.ledger.find(waiting.content for waiting in self._client.fetch_all(self.bern))
 
+    @property
+    def lost(self) -> int:
+        """How many were acknowledged and have never been found."""
+        return self.ledger.lost
+
+    @property
+    def invented(self) -> int:
+        """How many were found and never acknowledged."""
+        return self.ledger.invented
+
     def take_latencies(self) -> list[float]:
         """How long its requests took since this was last asked, in seconds, the shortest first."""
         latencies, self._latencies = sorted(self._latencies), []

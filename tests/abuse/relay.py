@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tests import torture
 from tests.processes.children import ProcessTestCase, Relay
@@ -33,10 +33,16 @@ those of every relay."""
 class AbuseTestCase(ProcessTestCase):
     """Tests of one relay under attack.
 
+    :cvar swarm: the module that attacks.
+    :cvar most: MiB that the relay may have had at the most.
     :ivar relay: the relay.
     :ivar honest: its honest client.
     :ivar mallory: the id of a client that the attackers have registered.
     """
+
+    swarm: ClassVar[str] = "tests.abuse.swarm"
+    most: ClassVar[int] = MEMORY
+    rounds_in_peace: ClassVar[int] = ROUNDS_IN_PEACE
 
     def start_relay(self, **limits: float) -> None:
         """Start a relay which has these limits, and the defaults otherwise; let them register."""
@@ -54,7 +60,7 @@ class AbuseTestCase(ProcessTestCase):
         Whatever they do: the honest client is answered each time and loses nothing, the relay does
         not grow, lets go of them, and serves whoever comes then.
         """
-        for _ in range(ROUNDS_IN_PEACE):
+        for _ in range(self.rounds_in_peace):
             self.honest.send_and_fetch()
         in_peace = self.honest.take_latencies()
         descriptors = self.descriptors()
@@ -71,7 +77,7 @@ class AbuseTestCase(ProcessTestCase):
         torture.report(
             fault,
             runs=fates["begun"],
-            lost=self.honest.ledger.lost,
+            lost=self.honest.lost,
             p99_peace_ms=round(peace * 1000, 2),
             p99_attack_ms=round(attacked * 1000, 2),
             ratio=round(attacked / peace, 1),
@@ -81,16 +87,16 @@ class AbuseTestCase(ProcessTestCase):
             fates=fates,
         )
         self.assertEqual(self.honest.refused, 0)
-        self.assertEqual(self.honest.ledger.lost, 0)
-        self.assertEqual(self.honest.ledger.invented, 0)
+        self.assertEqual(self.honest.lost, 0)
+        self.assertEqual(self.honest.invented, 0)
         self.assertGreaterEqual(rounds, ROUNDS_UNDER_ATTACK)
-        self.assertLess(self.memory(), MEMORY)
+        self.assertLess(self.memory(), self.most)
         return fates
 
     def run_attackers(self, behaviour: str, plan: Mapping[str, object]) -> tuple[Counter[str], int]:
         """The honest client goes on until they have ended: their fates, and its rounds."""
         before = self.honest.rounds
-        command = ["-m", "tests.abuse.swarm", str(self.relay.ports[0]), behaviour, json.dumps(plan)]
+        command = ["-m", self.swarm, str(self.attacked_port), behaviour, json.dumps(plan)]
         with subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         ) as attackers:
@@ -100,6 +106,11 @@ class AbuseTestCase(ProcessTestCase):
             output, _ = attackers.communicate()
         self.assertEqual(attackers.returncode, 0)
         return Counter(json.loads(output)), self.honest.rounds - before
+
+    @property
+    def attacked_port(self) -> int:
+        """Where the attackers go."""
+        return self.relay.ports[0]
 
     def check_service(self) -> None:
         """Somebody new is served."""

@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import ClassVar, Final
 
@@ -307,11 +307,14 @@ BEHAVIOURS: Final = {
 
 
 class Swarm:
-    """All of them, in one loop."""
+    """All of them, in one loop.
 
-    def __init__(self, port: int, behaviour: type[BadClient], plan: Plan) -> None:
+    :param behaviours: of the first, of the second, and so on in turn.
+    """
+
+    def __init__(self, port: int, behaviours: Sequence[type[BadClient]], plan: Plan) -> None:
         self._port = port
-        self._behaviour = behaviour
+        self._behaviours = behaviours
         self._plan = plan
         self._poller = select.epoll()
         self._clients: dict[int, BadClient] = {}
@@ -323,12 +326,11 @@ class Swarm:
         began = tick = time.monotonic()
         while self._go_on() and time.monotonic() - began < self._plan.seconds:
             for descriptor, events in self._poller.poll(0.05):
-                self._handle(descriptor, events)
+                self._let(descriptor, lambda client, events=events: client.handle(events))
             if time.monotonic() - tick >= 1:
                 tick += 1
-                for descriptor, client in tuple(self._clients.items()):
-                    client.tick()
-                    self._sweep(descriptor, client)
+                for descriptor in tuple(self._clients):
+                    self._let(descriptor, lambda client: client.tick())
         self.fates["left"] = len(self._clients)
         self.fates["begun"] = self._begun
         for client in self._clients.values():
@@ -343,7 +345,7 @@ class Swarm:
         return bool(self._clients) or self._begun < total
 
     def _begin(self) -> None:
-        client = self._behaviour(self._plan, self.fates)
+        client = self._behaviours[self._begun % len(self._behaviours)](self._plan, self.fates)
         source = self._begun % self._plan.sources
         self._begun += 1
         client.socket.setsockopt(socket.IPPROTO_IP, NO_PORT_YET, 1)
@@ -356,10 +358,10 @@ class Swarm:
         else:
             client.end("not connected")
 
-    def _handle(self, descriptor: int, events: int) -> None:
+    def _let(self, descriptor: int, act: Callable[[BadClient], None]) -> None:
         client = self._clients[descriptor]
         before = client.interest
-        client.handle(events)
+        act(client)
         if not self._sweep(descriptor, client) and client.interest != before:
             self._poller.modify(descriptor, client.interest)
 
@@ -370,14 +372,18 @@ class Swarm:
         return client.ended
 
 
-def main(port: str, behaviour: str, options: str) -> None:
-    """Attack."""
+def main(behaviours: Mapping[str, type[BadClient]], port: str, names: str, options: str) -> None:
+    """Attack.
+
+    :param names: of those of the behaviours that are wanted, with commas between.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    swarm = Swarm(int(port), BEHAVIOURS[behaviour], Plan(**json.loads(options)))
+    wanted = [behaviours[name] for name in names.split(",")]
+    swarm = Swarm(int(port), wanted, Plan(**json.loads(options)))
     swarm.run()
     print(json.dumps(swarm.fates))  # noqa: T201
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(BEHAVIOURS, *sys.argv[1:])

@@ -1,0 +1,309 @@
+"""Attacks on v3 over real sockets and TLS, beside honest people who go on (docs/reliability.md)."""
+
+from __future__ import annotations
+
+from messageu.wire import v3
+from tests.torture import scaled
+
+from .honest_v3 import Sealed
+from .people import Person, envelope
+from .relay_v3 import V3AbuseTestCase
+from .swarm_v3 import MALFORMED
+
+VICTIM = 500
+"""The number of somebody whom the attackers have chosen."""
+
+MANY = 4_990
+"""Connections at full size: nearly as many as there may be."""
+
+
+class StandstillTests(V3AbuseTestCase):
+    """Those who begin something, and do not end it."""
+
+    def test_before_tls(self) -> None:
+        """Whoever does not begin TLS, stops in the middle of it, or drips it, is reset at its
+        deadline; and whoever sends more than it takes, at once."""
+        self.start_relay(**scaled({"handshake_deadline": 1}, {}))
+        kinds = ("Silent", "HalfHello", "HelloDrip", "LongHello")
+        for some in scaled([kinds], [(kind,) for kind in kinds]):
+            count = scaled(160, MANY)
+            fates = self.attack(
+                f"v3, before TLS: {some[0]}",
+                ",".join(some),
+                count=count,
+                total=count,
+                sources=count,
+                seconds=scaled(20, 60),
+            )
+            self.assertEqual(fates["connected"], count)
+            self.assertEqual(fates["reset"], count)
+        met = self.status()
+        each = count // len(some)
+        self.assertEqual(int(met["met_handshake_bytes"]), each)
+        self.assertEqual(int(met["met_handshake_deadline"]), 3 * each)
+        self.assertIn("has met a limit: handshake_deadline", self.stop_relay())
+
+    def test_before_authentication(self) -> None:
+        """Whoever says nothing over TLS, or holds a part of a record, or says hello and pings, and
+        never authenticates, is sent away in time, with a goodbye."""
+        self.start_relay(**scaled({"authentication_deadline": 2}, {}))
+        kinds = ("Mute", "PartialRecord", "Stranger")
+        for some in scaled([kinds], [(kind,) for kind in kinds]):
+            count = scaled(120, MANY)
+            fates = self.attack(
+                f"v3, before authentication: {some[0]}",
+                ",".join(some),
+                count=count,
+                total=count,
+                sources=count,
+                seconds=scaled(20, 200),
+            )
+            self.assertEqual(fates["up"], count)
+            self.assertEqual(fates["answered 2723"], count)
+            self.assertEqual(fates["closed"], count)
+        self.assertGreaterEqual(fates["answered 2710"], count // len(some))
+        self.assertEqual(int(self.status()["met_authentication_deadline"]), scaled(1, 3) * count)
+        self.assertIn("has met a limit: authentication_deadline", self.stop_relay())
+
+    def test_half_envelopes(self) -> None:
+        """Of those who send nearly all of the largest envelope at once the oldest are sent away when
+        they hold too much together, and the others at the frame's deadline."""
+        self.start_relay(**scaled({"frame_deadline": 2}, {}))
+        count = scaled(80, 1_000)
+        fates = self.attack(
+            "v3, the largest envelopes but for 100 bytes",
+            "HalfEnvelope",
+            count=count,
+            total=count,
+            sources=count,
+            seconds=scaled(30, 200),
+        )
+        self.assertEqual(fates["error malformed"], count)
+        self.assertEqual(fates["closed"], count)
+        log = self.stop_relay()
+        self.assertIn("has met a limit: input_bytes", log)
+        self.assertIn("has met a limit: frame_deadline", log)
+
+
+class FloodTests(V3AbuseTestCase):
+    """Those who come in a flood, and say what makes no sense."""
+
+    def test_handshakes(self) -> None:
+        """Handshakes after which the client hangs up; those that are not for us are counted, and
+        nothing comes of them."""
+        self.start_relay()
+        total = scaled(300, 20_000)
+        fates = self.attack(
+            "v3, handshakes", "Hanger", count=64, total=total, seconds=scaled(30, 300)
+        )
+        self.assertEqual((fates["up"], fates["done"]), (total, total))
+        kinds = ("NoTls", "NoAlpn", "OtherAlpn", "OldTls")
+        total = len(kinds) * scaled(40, 2_500)
+        fates = self.attack(
+            "v3, other protocols",
+            ",".join(kinds),
+            count=64,
+            total=total,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["up"], total // 4)  # without an ALPN: the client believes so
+        self.assertEqual(fates["refused"], total // 2)
+        self.assertEqual(fates["closed"] + fates["reset"], total // 2)
+        self.assertEqual(int(self.status()["met_not_our_protocol"]), total)
+        self.stop_relay()
+
+    def test_malformed(self) -> None:
+        """Whoever sends what is no frame, a frame that is too large, or a payload that contradicts
+        itself, is told so and sent away, each time."""
+        self.start_relay()
+        total = len(MALFORMED) * scaled(4, 500)
+        fates = self.attack(
+            "v3, malformed frames", "Malformer", count=64, total=total, seconds=scaled(30, 300)
+        )
+        self.assertEqual(fates["error malformed"], total)
+        self.assertEqual(fates["closed"] + fates["reset"], total)
+        self.stop_relay()
+
+    def test_requests(self) -> None:
+        """Thousands of requests one after another, without an account: each is answered."""
+        self.start_relay()
+        for kind, answer, amount in (
+            ("HelloFlooder", "answered 2700", scaled(1_000, 20_000)),
+            ("UnknownFlooder", "error unknown_request", scaled(20, 500)),
+        ):
+            count = scaled(10, 100)
+            fates = self.attack(
+                f"v3, requests of strangers: {kind}",
+                kind,
+                count=count,
+                total=count,
+                amount=amount,
+                seconds=scaled(30, 600),
+            )
+            self.assertEqual(fates[answer], count * amount)
+            self.assertEqual(fates["done"], count)
+        self.stop_relay()
+
+    def test_forgers(self) -> None:
+        """Whoever authenticates with wrong signatures is refused each time; from one address only so
+        many are looked at."""
+        self.start_relay(authentications_a_minute=100)
+        count, amount = scaled(10, 500), 25
+        fates = self.attack(
+            "v3, wrong signatures from many addresses",
+            "Forger",
+            count=count,
+            total=count,
+            sources=count,
+            amount=amount,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["error auth_failed"], count * amount)
+        amount = scaled(600, 20_000)
+        fates = self.attack(
+            "v3, wrong signatures from one address",
+            "Forger",
+            count=1,
+            total=1,
+            sources=1,
+            amount=amount,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["error auth_failed"] + fates["error rate_limited"], amount)
+        self.assertGreaterEqual(fates["error auth_failed"], 50)
+        self.assertLess(fates["error auth_failed"], amount / 2)
+        self.stop_relay()
+
+    def test_registrations(self) -> None:
+        """Of a flood of accounts from one address only as many are made as may be in the time."""
+        self.start_relay(registrations_a_minute=60)
+        total = scaled(150, 2_000)
+        fates = self.attack(
+            "v3, registrations from one address",
+            "Registrar",
+            count=16,
+            total=total,
+            sources=1,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["answered 2702"] + fates["error rate_limited"], total)
+        self.assertGreaterEqual(fates["answered 2702"], 60)
+        self.assertLess(fates["answered 2702"], total)
+        self.stop_relay()
+
+
+class AccountTests(V3AbuseTestCase):
+    """Those who have an account, and misuse it."""
+
+    def test_deaf(self) -> None:
+        """Those who let much be pushed with the largest window, or send and send, and read nothing,
+        are cut off, and the others are pushed their mail meanwhile."""
+        self.start_relay(**scaled({"progress_deadline": 1, "crowded_deadline": 1}, {}))
+        for kind, count, amount in (
+            ("Deaf", scaled(6, 100), 8),
+            ("DeafPipeliner", scaled(4, 100), 0),
+        ):
+            fates = self.attack(
+                f"v3, nothing read: {kind}",
+                kind,
+                count=count,
+                total=count,
+                sources=count,
+                amount=amount,
+                seconds=scaled(30, 300),
+            )
+            self.assertEqual(fates["reset"] + fates["closed"], count)
+        self.stop_relay()
+
+    def test_kept(self) -> None:
+        """Those who take all that one may, and never acknowledge any, are not remembered with more
+        than a few bytes for each message."""
+        self.start_relay()
+        count, amount = scaled(4, 500), 1_024
+        fates = self.attack(
+            "v3, nothing acknowledged",
+            "Keeper",
+            count=count,
+            total=count,
+            sources=count,
+            amount=amount,
+            seconds=scaled(6, 240),
+        )
+        self.assertEqual(fates["answered 2720"], count * amount)
+        self.assertEqual(fates["left"], count)
+        self.stop_relay()
+
+    def test_rubbish(self) -> None:
+        """Those who acknowledge what was never there, as much as a request can hold, or subscribe
+        without end, are answered, and the others meanwhile."""
+        self.start_relay()
+        for kind, answer, amount in (
+            ("Rubbish", "answered 2708", scaled(50, 1_000)),
+            ("Subscriber", "answered 2707", scaled(300, 5_000)),
+        ):
+            count = scaled(4, 50)
+            fates = self.attack(
+                f"v3, rubbish: {kind}",
+                kind,
+                count=count,
+                total=count,
+                sources=count,
+                amount=amount,
+                seconds=scaled(30, 600),
+            )
+            self.assertGreaterEqual(fates[answer], count * amount)
+            self.assertEqual(fates["done"], count)
+        self.stop_relay()
+
+    def test_claims(self) -> None:
+        """Those who claim the prekeys of one account without end get a few a minute."""
+        self.start_relay()
+        count, amount = scaled(3, 100), scaled(40, 400)
+        fates = self.attack(
+            "v3, claims",
+            "Claimer",
+            count=count,
+            total=count,
+            sources=count,
+            amount=amount,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["answered 2705"] + fates["error rate_limited"], count * amount)
+        self.assertGreaterEqual(fates["answered 2705"], count * 10)
+        self.assertLess(fates["answered 2705"], count * amount / 2)
+        self.stop_relay()
+
+    def test_full_mailbox(self) -> None:
+        """Whoever sends to a full mailbox is refused each time; what is there is pushed, and when it
+        is acknowledged there is room again."""
+        quota = scaled(500, 50_000)
+        self.start_relay(mailbox_messages=quota)
+        victim = Sealed(self.v3_port, Person(VICTIM))
+        victim.log_in(register=True)
+        self.mallory = victim.person.account.raw
+        count, amount = 8, scaled(100, 10_000)
+        fates = self.attack(
+            "v3, a full mailbox",
+            "Filler",
+            count=count,
+            total=count,
+            sources=count,
+            amount=amount,
+            seconds=scaled(30, 300),
+        )
+        self.assertEqual(fates["answered 2706"], quota)
+        self.assertEqual(fates["error mailbox_full"], count * amount - quota)
+        victim.ask(v3.Subscribe(100, 1 << 20))
+        for _ in range(quota):
+            victim.ask(v3.Acknowledge((victim.take().delivery.sequence,)))
+        victim.ask(envelope(victim.person.account, b"sealed"))
+        self.assertEqual(victim.take().delivery.sealed, b"sealed")
+        victim.close()
+        self.stop_relay()
+
+    def test_greed(self) -> None:
+        """Those who send without end, and read, do not keep others from being answered."""
+        self.start_relay()
+        fates = self.attack("v3, pipelining", "Greedy", count=scaled(8, 100), seconds=scaled(2, 30))
+        self.assertGreater(fates["answered 2706"], 0)
+        self.stop_relay()
