@@ -37,8 +37,7 @@ _EMPTY: Final = (
     "account_tombstone",
     "account_rubbish",
     # What is 0 at first; versions are not, nor is what says which server it is.
-    "relay_meta WHERE name IN ('clients', 'last_deleted_sequence', 'last_deleted_term')"
-    " AND value <> 0",
+    "relay_meta WHERE name NOT IN ('schema_version', 'compat_version', 'timeline') AND value <> 0",
 )
 """Where there is nothing if nobody was ever served."""
 
