@@ -195,7 +195,10 @@ class Messenger:
     @property
     def is_checking(self) -> bool:
         """Whether a file that has come, or is sent, is being looked at step by step."""
-        due = self.core.next_tick()
+        try:
+            due = self.core.next_tick()
+        except ClientError:  # the disk does not do its part: nothing is looked at
+            return False
         return due is not None and due <= self._settings.now()
 
     def come_online(self) -> Deferred[None]:
