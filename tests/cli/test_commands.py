@@ -26,10 +26,13 @@ from messageu.cli._progress import Bars, Progress
 from messageu.client import RelayAddress
 from messageu.client.v3 import FileProgress, MessengerSettings, RelayLink, Status, _file_receiver
 from messageu.crypto.certificates import check_certificate
+from messageu.model.v3 import Identity
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
 
 from ..server.v3.relay import CERTIFICATE, MemoryRelay
+
+CONTACT = Identity(bytes(32))
 
 
 class FakeConsole:
@@ -598,10 +601,13 @@ class ProgressTests(SynchronousTestCase):
         is shown begins on a line of its own."""
         console = FakeConsole()
         console.interactive = True
-        bars = Bars(console, lambda message_id: message_id.decode())
-        for message_id, done in ((b"one", 1), (b"two", 1), (b"one", 2)):
-            bars.show(FileProgress(message_id, done, 4))
-        bars.drop(b"two")
+        bars = Bars(console, lambda message_id, _: message_id.decode())
+        for message_id, done, sender in (
+            (b"one", 1, None), (b"two", 1, None), (b"one", 3, CONTACT), (b"one", 2, None),
+        ):  # fmt: skip
+            bars.show(FileProgress(message_id, done, 4, sender))
+        bars.drop(b"two", None)
+        bars.drop(b"one", CONTACT)
         bars.pause()
         bars.pause()
         self.assertEqual(
@@ -612,6 +618,6 @@ class ProgressTests(SynchronousTestCase):
         bars.show(FileProgress(b"one", 4, 4))
         self.assertEqual(console.take(), f"\rone [{'#' * 30}] 100 %\n")
         bars.show(FileProgress(b"two", 2, 4))
-        bars.drop(b"two")
+        bars.drop(b"two", None)
         bars.show(FileProgress(b"two", 4, 4))
         self.assertTrue(console.take().endswith("50 %\n"))

@@ -168,8 +168,9 @@ class Desk:
         progress = Progress(self.console, title)
 
         def show(heard: Heard) -> None:
-            if isinstance(heard, FileProgress) and heard.message_id == sending.message_id:
-                progress.show(heard.done, heard.total)
+            match heard:
+                case FileProgress(sending.message_id, done, total, None):
+                    progress.show(done, total)
 
         forget = messenger.observe(show)
         try:

@@ -19,6 +19,7 @@ from messageu.client.v3 import (
     Offline,
     RequestReceived,
 )
+from messageu.model.v3 import Identity
 
 from ._console import Away, Console
 from ._letters import Letters, describe, name_in, offer_of
@@ -55,8 +56,10 @@ class Following:
                 if not self._letters.as_json:
                     self._bars.show(heard)
                 return
-            case FileFailed(message_id) | MessageUndelivered(message_id):
-                self._bars.drop(message_id)
+            case FileFailed(message_id, _, contact):
+                self._bars.drop(message_id, contact)
+            case MessageUndelivered(message_id):
+                self._bars.drop(message_id, None)
             case MessageReceived() | RequestReceived():
                 self._bars.pause()
                 self._letters.show_all(self._console)
@@ -81,8 +84,8 @@ class Following:
             case Offline(why, retry_in):
                 yield f"{describe(why)}; again in {retry_in or 0:.0f} seconds"
 
-    def _name_of_file(self, message_id: bytes) -> str:
+    def _name_of_file(self, message_id: bytes, sender: Identity | None = None) -> str:
         """What the file of a message is called, raw; empty, where there is none."""
-        message = self._messenger.core.message(message_id)
+        message = self._messenger.core.message(message_id, sender)
         offer = None if message is None else offer_of(message)
         return "" if offer is None else offer.name

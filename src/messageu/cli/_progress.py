@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from messageu.client.v3 import FileProgress
+from messageu.model.v3 import Identity
 
 from ._console import Console
 from ._text import visible
@@ -49,32 +50,32 @@ class Bars:
 
     The file that was heard of first keeps its bar until all of it is there, or :meth:`drop`.
 
-    :param title_of: what to call the file of a message, raw.
+    :param title_of: what to call a file, raw, by its message and its sender; None: it is ours.
     """
 
-    def __init__(self, console: Console, title_of: Callable[[bytes], str]) -> None:
+    def __init__(self, console: Console, title_of: Callable[[bytes, Identity | None], str]) -> None:
         self._console = console
         self._title_of = title_of
-        self._current: tuple[bytes, Progress] | None = None
+        self._current: tuple[bytes, Identity | None] | None = None
+        self._bar = Progress(console, "")
 
     def show(self, progress: FileProgress) -> None:
         """So much of a file is there."""
-        message_id, done, total = progress.message_id, progress.done, progress.total
-        if self._current is None and done < total:
-            self._current = message_id, Progress(self._console, self._title_of(message_id))
-        if self._current is None or self._current[0] != message_id:
-            return
-        self._current[1].show(done, total)
-        if done >= total:
-            self.drop(message_id)
+        file = progress.message_id, progress.contact
+        if self._current is None and progress.done < progress.total:
+            self._current = file
+            self._bar = Progress(self._console, self._title_of(*file))
+        if file == self._current:
+            self._bar.show(progress.done, progress.total)
+            if progress.done >= progress.total:
+                self.drop(*file)
 
-    def drop(self, message_id: bytes) -> None:
+    def drop(self, message_id: bytes, sender: Identity | None) -> None:
         """Nothing more comes of a file."""
-        if self._current is not None and self._current[0] == message_id:
+        if self._current == (message_id, sender):
             self.pause()
             self._current = None
 
     def pause(self) -> None:
         """Something else is about to be shown: let it begin on a line of its own."""
-        if self._current is not None:
-            self._current[1].finish()
+        self._bar.finish()

@@ -316,6 +316,20 @@ class GivenUpTests(Case):
         self.assertIs(self.bob.core.file_outcome(self.alice.identity, message_id), False)
         self.assert_nothing_left()
 
+    def test_withdrawn(self) -> None:
+        """A file that waits to be offered again can be withdrawn; its recipient is told."""
+        self.fill_mailbox()
+        message_id = self.send()
+        self.until(self.bob, events.FileProgress)
+        self.alice.core.set_trust(Trust.MANUAL)
+        self.bob.core.reset()
+        self.settle()
+        self.assertTrue(self.alice.core.withdraw(message_id))
+        self.settle()
+        self.assertEqual(self.status(), (Status.UNDELIVERED, Why.WITHDRAWN))
+        self.assertIs(self.bob.core.file_outcome(self.alice.identity, message_id), False)
+        self.assert_nothing_left()
+
     def test_receipt_after_all(self) -> None:
         """A file that was given up and has come after all is delivered."""
         self.send()

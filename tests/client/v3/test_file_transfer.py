@@ -78,7 +78,8 @@ class TransferTests(Case):
         )
         for device in (self.alice, self.bob):
             last = device.told(events.FileProgress)[-1]
-            self.assertEqual(last, events.FileProgress(message_id, 5, 5))
+            sender = self.alice.identity if device is self.bob else None
+            self.assertEqual(last, events.FileProgress(message_id, 5, 5, sender))
         statuses = {message.status for message in self.alice.core.messages()}
         self.assertEqual(statuses, {Status.DELIVERED})
         self.assertEqual(self.bob.received()[-1], "a text that does not wait for it")

@@ -107,7 +107,7 @@ class WholeTests(Case):
                 transfer.events,
                 [
                     *(FileProgress(MESSAGE, done, pieces) for done in range(1, pieces + 1)),
-                    *(FileProgress(MESSAGE, done, pieces) for done in range(pieces + 1)),
+                    *(FileProgress(MESSAGE, done, pieces, CONTACT) for done in range(pieces + 1)),
                     FileReceived(MESSAGE, path, CONTACT),
                 ],
             )
@@ -617,7 +617,7 @@ class HostileTests(ReceiverCase):
             forged = SealedEnvelope(ACCOUNT, right.envelope_id, PIECE_KEY_ID, sealed)
             self.assertEqual(self.take(forged), [])
             self.assertTrue(self.receiver.wants(self.connection, right.envelope_id))
-        self.assertEqual(self.take(right), [FileProgress(MESSAGE, 1, 1)])
+        self.assertEqual(self.take(right), [FileProgress(MESSAGE, 1, 1, CONTACT)])
 
     def test_exchanged(self) -> None:
         """A piece in another's place, or that is called the last one and is not, does not open."""
@@ -792,7 +792,7 @@ class HostileTests(ReceiverCase):
         self.offered(one)
         self.assertEqual(self.offered(one), [])
         self.take(self.piece(one, 0, content[:PIECE_SIZE]))
-        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 1, 3)])
+        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 1, 3, CONTACT)])
         self.assertEqual(self.take(self.piece(other, 0, content[:PIECE_SIZE])), [])
         for number, offer in ((2, one), (1, other)):
             piece = content[number * PIECE_SIZE :][:PIECE_SIZE]
@@ -820,7 +820,7 @@ class HostileTests(ReceiverCase):
         """An offer of something else under an id begins anew, until all has come."""
         one, other = self.offer(b"one"), self.offer(b"other")
         self.offered(one)
-        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 1)])
+        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 1, CONTACT)])
         self.assertEqual(self.take(self.piece(one, 0, b"one")), [])
         self.take(self.piece(other, 0, b"other"))
         self.assertEqual(self.offered(one), [])
@@ -884,12 +884,14 @@ class HostileTests(ReceiverCase):
         stray.write_bytes(b"what this state does not know of")
         self.receiver.reset(self.connection)
         self.assertFalse(stray.exists())
-        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 2)])
+        self.assertEqual(self.offered(other), [FileProgress(MESSAGE, 0, 2, CONTACT)])
         self.assertEqual(
-            self.take(self.piece(one, 1, content[PIECE_SIZE:])), [FileProgress(MESSAGE, 1, 2)]
+            self.take(self.piece(one, 1, content[PIECE_SIZE:])),
+            [FileProgress(MESSAGE, 1, 2, CONTACT)],
         )
         self.assertEqual(
-            self.take(self.piece(other, 0, content[:PIECE_SIZE])), [FileProgress(MESSAGE, 2, 2)]
+            self.take(self.piece(other, 0, content[:PIECE_SIZE])),
+            [FileProgress(MESSAGE, 2, 2, CONTACT)],
         )
         self.assertEqual(self.rest()[-1].path.read_bytes(), content)
         self.receiver.reset(self.connection)
@@ -929,7 +931,7 @@ class DiskTests(ReceiverCase):
             with mock.patch(name, side_effect=FULL):
                 self.assertRaises(OSError, self.take, piece)
             self.assertTrue(self.receiver.wants(self.connection, piece.envelope_id))
-        self.assertEqual(self.take(piece), [FileProgress(MESSAGE, 1, 1)])
+        self.assertEqual(self.take(piece), [FileProgress(MESSAGE, 1, 1, CONTACT)])
         self.assertEqual(self.rest()[-1].path.read_bytes(), b"content")
 
     def test_short_writes(self) -> None:

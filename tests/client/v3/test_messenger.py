@@ -449,6 +449,14 @@ class SendingTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(stored))
         self.assertTrue(sending.is_stored and sending.is_delivered)
 
+    def test_file_of_another(self) -> None:
+        """What a contact does under the id of a message of ours says nothing of that."""
+        sending = self.sendings.follow(b"1", whole=False)
+        contact = Identity(bytes(32))
+        self.sendings.hear(FileProgress(b"1", 2, 2, contact))
+        self.sendings.hear(FileFailed(b"1", "it was made to", contact))
+        self.assertEqual((sending.is_stored, sending.failure), (False, None))
+
     def test_failures(self) -> None:
         """All who wait learn why it is not delivered, and so do those who ask later."""
         for event, words in (

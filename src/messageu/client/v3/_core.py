@@ -480,10 +480,10 @@ class Core:
         with self._reading() as unit:
             return transfers.outcome_of(unit, contacts.find(unit, contact), message_id)
 
-    def message(self, message_id: bytes) -> StoredMessage | None:
-        """A message of the history, by its id; of two with one id it is ours."""
+    def message(self, message_id: bytes, sender: Identity | None = None) -> StoredMessage | None:
+        """A message of the history by its id: of a contact, or one of ours."""
         with self._reading() as unit:
-            return history.find(unit, message_id)
+            return history.find(unit, message_id, sender)
 
     def messages(
         self, who: Identity | str | None = None, *, after: int = 0, limit: int = 100

@@ -97,11 +97,15 @@ class MessagesMissing:
 
 @frozen
 class FileProgress:
-    """So many of its pieces are at the relay, or here. It goes back when a file is sent anew."""
+    """So many of its pieces are at the relay, or here. It goes back when a file is sent anew.
+
+    :ivar contact: of whom it comes; None: it is one of ours.
+    """
 
     message_id: bytes
     done: int
     total: int
+    contact: Identity | None = None
 
 
 @frozen

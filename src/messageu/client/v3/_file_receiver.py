@@ -142,7 +142,7 @@ class FileReceiver:
         if why is not None:
             return (FileFailed(message_id, why, contact),)
         self._add(connection, contact, message_id, offer)
-        return (FileProgress(message_id, 0, offer.pieces),)
+        return (FileProgress(message_id, 0, offer.pieces, contact),)
 
     def _offered_again(
         self, connection: Connection, file_id: int, offer: FileOffer
@@ -151,7 +151,7 @@ class FileReceiver:
         forget_keys(connection, file_id, KEYS_LIMIT)
         connection.execute("UPDATE incoming_files SET heard = NULL WHERE id = ?", (file_id,))
         (file,) = self._files(connection, "id = ?", file_id)
-        return (FileProgress(file.message_id, file.pieces - file.remaining, file.pieces),)
+        return (_progress(file, file.remaining),)
 
     def _refusal(self, connection: Connection, contact: Identity, offer: FileOffer) -> str | None:
         if offer.size > FILE_SIZE_LIMIT:
@@ -247,7 +247,7 @@ class FileReceiver:
             "UPDATE incoming_files SET began = 1, remaining = ?, stage = ? WHERE id = ?",
             (remaining, (Stage.COMING if remaining else Stage.CHECKING).value, file.id),
         )
-        return (FileProgress(file.message_id, file.pieces - remaining, file.pieces),)
+        return (_progress(file, remaining),)
 
     def _write(self, file: _File, offset: int, content: bytes) -> None:
         """Put bytes where they belong, and wait until the disk has them."""
@@ -452,3 +452,8 @@ class FileReceiver:
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _progress(file: _File, remaining: int) -> FileProgress:
+    done = file.pieces - remaining
+    return FileProgress(file.message_id, done, file.pieces, file.contact)

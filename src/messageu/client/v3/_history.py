@@ -25,7 +25,7 @@ _SELECT: Final = (
 _ALL: Final = f"{_SELECT} AND messages.id > ? ORDER BY messages.id LIMIT ?"
 _OF_ONE: Final = f"{_SELECT} AND contact = ? AND messages.id > ? ORDER BY messages.id LIMIT ?"
 _BY_NUMBER: Final = f"{_SELECT} AND messages.id = ?"
-_BY_ID: Final = f"{_SELECT} AND message_id = ? ORDER BY mine DESC LIMIT 1"
+_BY_ID: Final = f"{_SELECT} AND message_id = ? AND mine = ? AND (mine OR identity = ?)"
 
 
 def queue(unit: Unit, of: Peer, message_id: bytes, kind: int, body: bytes) -> None:
@@ -83,9 +83,9 @@ def history(unit: Unit, of: Peer | None, after: int, limit: int) -> Sequence[Sto
     return [_stored(row) for row in unit.rows(_OF_ONE, of.id, after, limit)]
 
 
-def find(unit: Unit, message_id: bytes) -> StoredMessage | None:
-    """A message by its id, ours before others'."""
-    row = unit.row(_BY_ID, message_id)
+def find(unit: Unit, message_id: bytes, sender: Identity | None) -> StoredMessage | None:
+    """A message by its id, of somebody; None: of ours."""
+    row = unit.row(_BY_ID, message_id, sender is None, None if sender is None else sender.raw)
     return None if row is None else _stored(row)
 
 

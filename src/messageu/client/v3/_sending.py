@@ -62,7 +62,7 @@ class Sending:
         match event:
             case MessageStored() if self._whole:
                 self._store()
-            case FileProgress(_, done, total) if done >= total:
+            case FileProgress(_, done, total, None) if done >= total:
                 self._store()
             case MessageDelivered():
                 self._store()
@@ -70,7 +70,7 @@ class Sending:
                 _fire(self._waiting_for_delivered)
             case MessageUndelivered(_, why):
                 self.let_go(NotDelivered(f"not delivered: {why.words}"))
-            case FileFailed(_, why):
+            case FileFailed(_, why, None):
                 self.let_go(NotDelivered(f"not delivered: {why}"))
 
     @property
