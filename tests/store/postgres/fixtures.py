@@ -18,6 +18,7 @@ from messageu.store import NO_QUOTA, News, Quota
 from messageu.store._sqlite import random_client_id
 from messageu.store.postgres import LanePool, PostgresAddress, PostgresStore
 from messageu.testing.postgres import NoServerError, Schema
+from messageu.testing.postgres_faults import FaultyPool, Plan
 from messageu.testing.threadpool import threadless
 from tests.store.contract import NOON, result_of
 
@@ -113,6 +114,49 @@ class PostgresFixture:
         """Leave nothing behind."""
         self.result(self.store.close())
         self.schema.remove()
+
+
+@define
+class FaultyFixture(PostgresFixture):
+    """A store whose one lane follows a plan, and where to wait lets time pass, and nothing else.
+
+    :ivar is_everywhere: whether the lane in the background follows it, too.
+    :ivar is_closing: what whoever waits is told.
+    :ivar really_waits: whether who waits does so in real time.
+    :ivar back_after: how often somebody has to wait until the server is there again.
+    """
+
+    connections: int = 1
+    plan: Plan = field(factory=Plan)
+    is_everywhere: bool = False
+    is_closing: bool = False
+    really_waits: bool = False
+    back_after: int | None = None
+    pools: int = 0
+
+    def new_pool(self, *arguments: Any, **options: Any) -> LanePool:
+        self.pools += 1
+        if self.pools % 2 or self.is_everywhere:
+            return threadless(
+                lambda *given, **named: FaultyPool(self.plan, *given, **named),
+                self.clock,
+                *arguments,
+                **options,
+            )
+        return threadless(LanePool, self.clock, *arguments, **options)
+
+    def make(self) -> PostgresStore:
+        store = super().make()
+        if self.really_waits:
+            store._wait = None
+        return store
+
+    def wait(self, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        self.clock.rightNow += seconds
+        if len(self.pauses) == self.back_after:
+            self.plan.is_away = False
+        return self.is_closing
 
 
 NOBODY = "f" * 32

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 import psycopg
-from attrs import define, field, frozen
+from attrs import frozen
 from psycopg.pq import DiagnosticField
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from messageu.model import Envelope, MessageId, Refusal, UserName
 from messageu.model.v3 import Handle
 from messageu.store import START, StoreError, StoreUnavailable
-from messageu.store.postgres import LanePool, PostgresStore
 from messageu.store.postgres._lanes import STUCK_AFTER
 from messageu.store.postgres._runner import (
     AGAIN_LIMIT,
@@ -30,19 +29,16 @@ from messageu.testing.postgres_faults import (
     Execute,
     Fault,
     FaultyConnection,
-    FaultyPool,
-    Plan,
     cut_after,
     cut_before,
     ended,
     fails,
 )
-from messageu.testing.threadpool import threadless
 from tests.store.contract import HUGE, MANY, key
 from tests.store.v3.contract import account_id, bundle, envelope, keys, one_time_keys
 from tests.torture import FULL
 
-from .fixtures import PostgresFixture
+from .fixtures import FaultyFixture, PostgresFixture
 
 LOSSES = {"cut before": cut_before, "cut after": cut_after, "ended by its operator": ended}
 """After these the lane connects again, and goes on."""
@@ -68,42 +64,6 @@ MORE_OUTAGES = {
     "out of memory": fails("53200"),
 }
 MORE_MISHAPS = {"bad statement": fails("42601"), "damaged page": fails("XX001")}
-
-
-@define
-class FaultyFixture(PostgresFixture):
-    """A store whose one lane follows a plan, and where to wait lets time pass, and nothing else."""
-
-    connections: int = 1
-    plan: Plan = field(factory=Plan)
-    is_closing: bool = False
-    really_waits: bool = False
-    back_after: int | None = None
-    pools: int = 0
-
-    def new_pool(self, *arguments: Any, **options: Any) -> LanePool:
-        self.pools += 1
-        if self.pools % 2:
-            return threadless(
-                lambda *given, **named: FaultyPool(self.plan, *given, **named),
-                self.clock,
-                *arguments,
-                **options,
-            )
-        return threadless(LanePool, self.clock, *arguments, **options)
-
-    def make(self) -> PostgresStore:
-        store = super().make()
-        if self.really_waits:
-            store._wait = None
-        return store
-
-    def wait(self, seconds: float) -> bool:
-        self.pauses.append(seconds)
-        self.clock.rightNow += seconds
-        if len(self.pauses) == self.back_after:
-            self.plan.is_away = False
-        return self.is_closing
 
 
 class Case:
