@@ -283,15 +283,16 @@ class Limits:
     def admit_unknown(self, balancer: str) -> bool:
         """Whether one more connection is accepted that a balancer passes on, before it has said
         whose it is; if so it is counted, as nobody's."""
-        if self.connections >= self.connection_limit:
+        places = self._places["connections"]
+        if places.full:
             self.hit("connections", balancer)
             return False
-        self.connections += 1
+        places.taken += 1
         return True
 
     def leave_unknown(self) -> None:
         """Such a connection is gone, or is about to be admitted as somebody's."""
-        self.connections -= 1
+        self._places["connections"].taken -= 1
 
     def hold_input(self, holder: Evictable, size: int, *, incomplete: bool) -> None:
         """This connection now holds so many bytes of requests.
