@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +21,17 @@ import psycopg
 from messageu.testing import postgres
 from tests.sockets.client import wait_until
 
-from .servers import SETTINGS, signal_all
+from .servers import signal_all
 
 PATIENCE: Final = 120.0
 """Seconds in which there is a primary, or a standby that has caught up."""
 
-TIMES: Final = {"ttl": 20, "loop_wait": 5, "retry_timeout": 5}
-"""As deploy/patroni/patroni.yml has them, in seconds."""
+DEPLOY: Final = Path(__file__).resolve().parents[2] / "deploy" / "patroni"
+"""The example that is tried here, with the addresses and folders of this machine."""
 
+ETCDS: Final = "192.0.2.21:2379,192.0.2.22:2379,192.0.2.1:2379"
+OPERATOR: Final = "postgres:change-me-1"
+RELAY: Final = "messageu:change-me-4"
 NAMES: Final = ("db1", "db2")
 
 
@@ -48,8 +53,8 @@ class Member:
         self.data = self.folder / "data"
         self.port, self._asked = free_port(), free_port()
         self._config = self.folder / "patroni.yml"
-        # JSON is YAML.
-        self._config.write_text(json.dumps(self._describe(etcd)), "utf-8")
+        self._config.write_text(self._describe(etcd), "utf-8")
+        shutil.copy(DEPLOY / "post_bootstrap", self.folder)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -61,6 +66,7 @@ class Member:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=self._environment,
                 **postgres._as_nobody(),
             )
 
@@ -91,38 +97,32 @@ class Member:
         except OSError:
             return {}
 
-    def _describe(self, etcd: int) -> dict[str, Any]:
-        user = {"username": "messageu", "password": "messageu"}
-        parameters = dict(setting.split("=", 1) for setting in SETTINGS)
+    def _describe(self, etcd: int) -> str:
+        """The example, with other places."""
+        text = (DEPLOY / "patroni.yml").read_text("utf-8")
+        for old, new in (
+            (ETCDS, f"127.0.0.1:{etcd}"),
+            ("0.0.0.0:8008", f"127.0.0.1:{self._asked}"),
+            ("0.0.0.0:5432", f"127.0.0.1:{self.port}"),
+            ("/var/lib/postgresql/18/messageu", str(self.data)),
+            ("/usr/lib/postgresql/18/bin", str(postgres._programs())),
+            ("/run/postgresql", str(self.folder)),
+            ("/etc/patroni", str(self.folder)),
+        ):
+            assert old in text, old
+            text = text.replace(old, new)
+        return re.sub(r"192\.0\.2\.\d+/32", "127.0.0.1/32", text)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        text = (DEPLOY / "patroni.env").read_text("utf-8")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         return {
-            "scope": "messageu",
-            "name": self.name,
-            "etcd3": {"host": f"127.0.0.1:{etcd}"},
-            "restapi": {
-                "listen": f"127.0.0.1:{self._asked}",
-                "connect_address": f"127.0.0.1:{self._asked}",
-            },
-            "bootstrap": {
-                "dcs": {
-                    **TIMES,
-                    "synchronous_mode": True,
-                    "postgresql": {"use_pg_rewind": True, "parameters": parameters},
-                },
-                "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth": "trust"}],
-            },
-            "postgresql": {
-                "listen": f"127.0.0.1:{self.port}",
-                "connect_address": f"127.0.0.1:{self.port}",
-                "data_dir": str(self.data),
-                "bin_dir": str(postgres._programs()),
-                "authentication": {"superuser": user, "replication": user, "rewind": user},
-                "pg_hba": [
-                    "local all all trust",
-                    "host all all 127.0.0.1/32 trust",
-                    "host replication all 127.0.0.1/32 trust",
-                ],
-                "parameters": {"unix_socket_directories": str(self.folder)},
-            },
+            **dict(line.split("=", 1) for line in lines),
+            "PATRONI_NAME": self.name,
+            "PATRONI_RESTAPI_CONNECT_ADDRESS": f"127.0.0.1:{self._asked}",
+            "PATRONI_POSTGRESQL_CONNECT_ADDRESS": f"127.0.0.1:{self.port}",
+            "PATH": f"{postgres._programs()}:{os.environ['PATH']}",
         }
 
 
@@ -166,7 +166,7 @@ class PatroniPair:
     def address(self) -> str:
         """Of both, as ``--database`` takes it."""
         hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
-        return f"postgresql://messageu@{hosts}/postgres"
+        return f"postgresql://{RELAY}@{hosts}/messageu"
 
     def renew_standby(self) -> None:
         """Start whoever does not run, and wait until the primary waits for him."""
@@ -195,7 +195,7 @@ class PatroniPair:
         leader = self._leader()
         if leader is None:
             return False
-        address = f"postgresql://messageu@127.0.0.1:{leader.port}/postgres"
+        address = f"postgresql://{OPERATOR}@127.0.0.1:{leader.port}/postgres"
         try:
             with psycopg.connect(address) as connection:
                 rows = connection.execute(

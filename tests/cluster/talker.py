@@ -38,7 +38,7 @@ from messageu.client.v3 import (
     parse_relay,
 )
 
-PAUSE: Final = 0.15
+PAUSE: Final = 0.4
 """Seconds between two texts of one of them."""
 
 WAITING_LIMIT: Final = 200
