@@ -47,6 +47,7 @@ class Plan:
     :ivar sources: addresses from which they come.
     :ivar client_id: one of theirs, in hexadecimal.
     :ivar amount: how much each of them does; what that means is the behaviour's.
+    :ivar size: bytes of what they send, where there is a choice.
     """
 
     count: int
@@ -55,6 +56,7 @@ class Plan:
     sources: int = 250
     client_id: str = NOBODY.hex()
     amount: int = 0
+    size: int = 0
 
 
 class BadClient:
@@ -62,10 +64,12 @@ class BadClient:
 
     :cvar reads: whether it reads what it is answered.
     :cvar receive_buffer: what its kernel may hold for it, in bytes.
+    :cvar segment: bytes that it takes at once, by which the relay's kernel judges how much to hold.
     """
 
     reads: ClassVar[bool] = True
     receive_buffer: ClassVar[int | None] = None
+    segment: ClassVar[int | None] = None
 
     def __init__(self, plan: Plan, fates: Counter[str]) -> None:
         self.plan = plan
@@ -75,6 +79,8 @@ class BadClient:
         self.socket.setblocking(False)
         if self.receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        if self.segment is not None:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self.segment)
         self.connected = False
         self.ended = False
         self._words = self.words()

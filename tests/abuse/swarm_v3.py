@@ -27,6 +27,9 @@ SEALED: Final = v3.DEFAULT_SEALED_LIMIT
 HEADER: Final = struct.Struct("<16sBHII")
 """The header of a request, and the correlation that begins its payload."""
 
+PARTIAL: Final = b"\x17\x03\x03\x41\x00" + bytes(16_600)
+"""A record of TLS without its end."""
+
 WINDOW: Final = v3.Subscribe(1_024, 8 << 20)
 
 FIRST: Final = 1_000
@@ -94,6 +97,13 @@ class LongHello(BadClient):
             yield b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece
 
 
+class HeldHello(BadClient):
+    """Holds as much of a long handshake as it may."""
+
+    def words(self) -> Iterator[bytes]:
+        yield b"\x16\x03\x01\x40\x00\x01\x01\xff\xff" + bytes(15_000)
+
+
 class NoTls(BadClient):
     """Speaks something else."""
 
@@ -109,6 +119,7 @@ class TlsClient(BadClient):
 
     :cvar context: its TLS.
     :ivar answers: how many requests were answered.
+    :ivar pushes: how often something was pushed.
     :ivar deaf: it reads nothing more.
     :ivar remembers: what it hears while it speaks is kept for when it listens.
     """
@@ -120,7 +131,7 @@ class TlsClient(BadClient):
         self.person = Person(next(_numbers))
         self.tls = SSL.Connection(self.context, None)
         self.tls.set_connect_state()
-        self.answers = 0
+        self.answers = self.pushes = 0
         self.deaf = False
         self.remembers = True
         self._up = False
@@ -259,6 +270,7 @@ class TlsClient(BadClient):
         else:
             self.fates[f"answered {body.code.value}"] += 1
         self.answers += response.correlation != v3.PUSH
+        self.pushes += response.correlation == v3.PUSH
         if self._listening:
             self._go_on(lambda it: it.send(response))
         elif self.remembers:
@@ -273,7 +285,14 @@ class PartialRecord(TlsClient):
     """Says nothing, and holds nearly all of the largest record of TLS."""
 
     def finish(self) -> None:
-        self.raw(b"\x17\x03\x03\x41\x00" + bytes(16_600))
+        self.raw(PARTIAL)
+
+
+class HalfFrame(PartialRecord):
+    """The same behind a part of a frame that is not counted."""
+
+    def words(self) -> Words:
+        yield head(706, 1_000) + bytes(480)
 
 
 class Stranger(TlsClient):
@@ -408,37 +427,50 @@ class Malformer(TlsClient):
 # Those who have an account.
 
 
-class Deaf(TlsClient):
-    """Lets so many large envelopes wait for itself, asks for all at once, and reads nothing."""
-
-    receive_buffer = 4096
-    sealed = SEALED
+class Saver(TlsClient):
+    """Sends so much to itself, and hangs up: it waits for those of the next swarm."""
 
     def words(self) -> Words:
         yield from self.log_in()
         for _ in range(self.plan.amount):
-            yield self.ask(envelope(self.person.account, bytes(self.sealed)))
-            yield from self.hear(2706)
-        self.deaf = True
-        yield self.ask(WINDOW)
+            yield self.ask(envelope(self.person.account, bytes(self.plan.size)))
+        yield from self.hear(2706, self.plan.amount)
+
+    def finish(self) -> None:
+        self.end("done")
 
 
-class DeafToLittle(Deaf):
-    """The same, with small ones."""
-
-    sealed = 1_000
-
-
-class DeafPipeliner(TlsClient):
-    """Sends to itself without end, and reads no answer."""
+class Deaf(TlsClient):
+    """Asks for all that waits at once, and reads nothing."""
 
     receive_buffer = 4096
+    segment = 536
 
     def words(self) -> Words:
         yield from self.log_in()
         self.deaf = True
+        yield self.ask(WINDOW)
+
+
+class DeafAndHalf(Deaf):
+    """The same, and holds nearly all of a record."""
+
+    def finish(self) -> None:
+        self.raw(PARTIAL)
+
+
+class DeafPipeliner(TlsClient):
+    """Is pushed what it sends to itself, without end, and reads nothing."""
+
+    receive_buffer = 4096
+    segment = 536
+
+    def words(self) -> Words:
+        yield from self.log_in()
+        self.deaf = True
+        yield self.ask(WINDOW)
         while True:
-            yield b"".join([self.ask(envelope(self.person.account, bytes(300))) for _ in range(50)])
+            yield self.ask(envelope(self.person.account, bytes(1 << 14)))
 
 
 class Greedy(TlsClient):
@@ -453,19 +485,25 @@ class Greedy(TlsClient):
 
 
 class Keeper(TlsClient):
-    """Takes so many messages, never acknowledges one, and pings each second."""
+    """Takes all that one may, never acknowledges any, and pings each second."""
 
     def words(self) -> Words:
         yield from self.log_in()
-        account = self.person.account
-        for _ in range(0, self.plan.amount, 64):
-            yield b"".join([self.ask(envelope(account, b"x")) for _ in range(64)])
-            yield from self.hear(2706, 64)
         self.remembers = False
         yield self.ask(WINDOW)
 
     def tick(self) -> None:
-        self.speak(self.ask(v3.Ping()))
+        if not self.remembers:
+            self.speak(self.ask(v3.Ping()))
+
+
+class KeeperAndHalf(Keeper):
+    """The same, and when it has all of it it holds nearly all of a record."""
+
+    def tick(self) -> None:
+        if self.pushes == self.plan.amount:
+            self.pushes = 0
+            self.raw(PARTIAL)
 
 
 class Rubbish(Flooder):
@@ -549,9 +587,11 @@ BEHAVIOURS: Final = {
         HalfHello,
         HelloDrip,
         LongHello,
+        HeldHello,
         NoTls,
         Mute,
         PartialRecord,
+        HalfFrame,
         Stranger,
         Hanger,
         NoAlpn,
@@ -561,11 +601,13 @@ BEHAVIOURS: Final = {
         HelloFlooder,
         UnknownFlooder,
         Malformer,
+        Saver,
         Deaf,
-        DeafToLittle,
+        DeafAndHalf,
         DeafPipeliner,
         Greedy,
         Keeper,
+        KeeperAndHalf,
         Rubbish,
         Subscriber,
         HalfEnvelope,

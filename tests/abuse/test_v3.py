@@ -8,12 +8,12 @@ from tests.torture import scaled
 from .honest_v3 import Sealed
 from .people import Person, envelope
 from .relay_v3 import V3AbuseTestCase
-from .swarm_v3 import MALFORMED
+from .swarm_v3 import MALFORMED, SEALED
 
 VICTIM = 500
 """The number of somebody whom the attackers have chosen."""
 
-MANY = 4_990
+MANY = 3_990
 """Connections at full size: nearly as many as there may be."""
 
 
@@ -46,7 +46,7 @@ class StandstillTests(V3AbuseTestCase):
     def test_before_authentication(self) -> None:
         """Whoever says nothing over TLS, or holds a part of a record, or says hello and pings, and
         never authenticates, is sent away in time, with a goodbye."""
-        self.start_relay(**scaled({"authentication_deadline": 2}, {}))
+        self.start_relay(**scaled({"authentication_deadline": 1}, {}))
         kinds = ("Mute", "PartialRecord", "Stranger")
         for some in scaled([kinds], [(kind,) for kind in kinds]):
             count = scaled(120, MANY)
@@ -68,7 +68,7 @@ class StandstillTests(V3AbuseTestCase):
     def test_half_envelopes(self) -> None:
         """Of those who send nearly all of the largest envelope at once the oldest are sent away when
         they hold too much together, and the others at the frame's deadline."""
-        self.start_relay(**scaled({"frame_deadline": 2}, {}))
+        self.start_relay(**scaled({"frame_deadline": 1}, {}))
         count = scaled(80, 1_000)
         fates = self.attack(
             "v3, the largest envelopes but for 100 bytes",
@@ -199,17 +199,18 @@ class AccountTests(V3AbuseTestCase):
         """Those who let much be pushed with the largest window, or send and send, and read nothing,
         are cut off, and the others are pushed their mail meanwhile."""
         self.start_relay(**scaled({"progress_deadline": 1, "crowded_deadline": 1}, {}))
-        for kind, count, amount in (
-            ("Deaf", scaled(6, 100), 8),
-            ("DeafPipeliner", scaled(4, 100), 0),
-        ):
+        count = scaled(40, 500)
+        mail = {"amount": scaled(1, 4), "size": SEALED}
+        saved, _ = self.run_attackers("Saver", {"count": 8, "total": count, "seconds": 300, **mail})
+        self.assertEqual(saved["answered 2706"], count * mail["amount"])
+        for kind in ("Deaf", "DeafPipeliner"):
+            count = {"Deaf": count, "DeafPipeliner": scaled(4, 100)}[kind]
             fates = self.attack(
                 f"v3, nothing read: {kind}",
                 kind,
                 count=count,
                 total=count,
                 sources=count,
-                amount=amount,
                 seconds=scaled(30, 300),
             )
             self.assertEqual(fates["reset"] + fates["closed"], count)
@@ -220,6 +221,9 @@ class AccountTests(V3AbuseTestCase):
         than a few bytes for each message."""
         self.start_relay()
         count, amount = scaled(4, 500), 1_024
+        mail = {"amount": amount, "size": 1}
+        saved, _ = self.run_attackers("Saver", {"count": 8, "total": count, "seconds": 300, **mail})
+        self.assertEqual(saved["answered 2706"], count * amount)
         fates = self.attack(
             "v3, nothing acknowledged",
             "Keeper",
@@ -227,7 +231,7 @@ class AccountTests(V3AbuseTestCase):
             total=count,
             sources=count,
             amount=amount,
-            seconds=scaled(6, 240),
+            seconds=scaled(2, 60),
         )
         self.assertEqual(fates["answered 2720"], count * amount)
         self.assertEqual(fates["left"], count)

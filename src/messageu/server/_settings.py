@@ -306,7 +306,7 @@ class LimitSettings:
         "v3: one-time keys of an account below which its owner is told",
     )
     v3_connections: int = _limit(
-        5_000,
+        4_000,
         COUNT,
         (1, 1_000_000),
         "v3: connections at once, each of which takes more memory than one of v2; when all places "

@@ -106,7 +106,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(
             status,
             {
-                "v3_connections": "1 of 5000",
+                "v3_connections": "1 of 4000",
                 "v3_registration": "open",
                 "v3_subscriptions": 1,
                 "v3_pushed": 1,

@@ -19,8 +19,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-PIECE: Final = 16 * 1024
-"""Bytes that are written at once: a record of TLS."""
+PIECE: Final = 8 * 1024
+"""Bytes that are written at once, at the most: a record of TLS, of which OpenSSL keeps the room."""
 
 
 class ITlsTransport(ITransport, IConsumer):
