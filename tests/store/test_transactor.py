@@ -96,6 +96,11 @@ class Essential(Add):
     essential: ClassVar[bool] = True
 
 
+@frozen
+class Alone(Add):
+    alone: ClassVar[bool] = True
+
+
 class RecordingEngine(SqliteEngine):
     """SQLite that records its transactions, and fails to commit them when told to."""
 
@@ -168,6 +173,18 @@ class TransactorTests(SynchronousTestCase):
             ["added 0", "added 1", ["0", "1"], "added 2"],
         )
         self.assertEqual(self.events, ["begin write", ["0", "1"], ["2"], "commit", "committed"])
+
+    def test_alone(self):
+        """An operation that shares no transaction has one of its own, in its place."""
+        deferreds = self.submit(Add("0"), Alone("1"), Alone("2"), Add("3"), Add("4"))
+        for _ in range(4):
+            self.clock.advance(0)
+        self.assertEqual(
+            [self.outcome(each) for each in deferreds], [f"added {number}" for number in range(5)]
+        )
+        groups = [event for event in self.events if isinstance(event, list)]
+        self.assertEqual(groups, [["0"], ["1"], ["2"], ["3", "4"]])
+        self.assertEqual(self.events.count("commit"), 4)
 
     def test_what_gathers_is_the_next_transaction(self):
         """What is submitted while a transaction runs becomes the next one."""
