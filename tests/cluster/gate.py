@@ -14,6 +14,8 @@ from typing import Final, TypeAlias
 
 from attrs import define, field
 
+from tests.sockets.client import PATIENCE
+
 Target: TypeAlias = int | Path
 """A port of this machine, or a socket in its file system."""
 
@@ -124,7 +126,7 @@ class Gate:
         done = Event()
         self._orders.append((do, done))
         os.write(self._wake, b"!")
-        done.wait()
+        assert done.wait(PATIENCE), "the thread has ended"
 
     # What the thread does.
 

@@ -36,9 +36,23 @@ NAMES: Final = ("db1", "db2")
 
 
 def missing() -> str:
-    """Which of the programs that it takes is not installed; empty if all are."""
-    wanted = [name for name in ("patroni", "etcd") if shutil.which(name) is None]
-    return f"not installed: {', '.join(wanted)}" if wanted else ""
+    """Which of the programs that it takes is not there for the servers' user; empty if all are."""
+    wanted = [name for name in ("patroni", "etcd") if not _can_run(name)]
+    return f"not installed, or not for the servers' user: {', '.join(wanted)}" if wanted else ""
+
+
+def _can_run(program: str) -> bool:
+    try:
+        finished = subprocess.run(
+            [program, "--version"],
+            check=False,
+            capture_output=True,
+            cwd="/",
+            **postgres._as_nobody(),
+        )
+    except OSError:
+        return False
+    return finished.returncode == 0
 
 
 class Member:
