@@ -13,7 +13,7 @@ TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.pro
   tests.cli.test_hostile_process tests.client.test_disk tests.balancer.test_rolling \
   tests.store.postgres
 # What is hard on it for long says nothing of versions, nor do tools; other tests use what attacks use.
-LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.benchmarks tests.cluster tests.crashes tests.guard tests.simulation tests.tools, \
+LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes tests.guard tests.simulation tests.tools, \
   $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
   $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py)))
 # What `make fuzz` searches, and for how long.
