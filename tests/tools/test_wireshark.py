@@ -370,31 +370,42 @@ class TlsTests(DissectorTestCase):
         tunnel.shake_hands()
         return tunnel
 
-    def decrypt(self) -> Any:
+    def decrypt(self, *options: str) -> Any:
         """The frames that tshark shows when it has the secrets."""
         secrets = Path(self.mktemp()).absolute()
         secrets.write_bytes(b"\n".join(self.secrets) + b"\n")
-        return self.run_tshark(self.capture, "messageu3", "-o", f"tls.keylog_file:{secrets}")
+        return self.run_tshark(
+            self.capture,
+            "messageu3",
+            *("-o", f"tls.keylog_file:{secrets}", *options),
+        )
 
-    def test_frames(self) -> None:
-        """Each frame is shown: by ALPN on any port, by the port, and by how it begins."""
-        tunnels = [
-            self.connect(7003, [b"messageu/3"]),
-            self.connect(1358, []),
-            self.connect(7004, []),
-        ]
+    def check(self, ports: Sequence[int], protocols: Sequence[bytes], *options: str) -> None:
+        """Every frame is shown that goes through a tunnel to each of these ports."""
+        tunnels = [self.connect(port, protocols) for port in ports]
         chance = random.Random(SEED)
+        sides = ((True, V3_REQUESTS), (False, V3_ANSWERS))
         for tunnel in tunnels:
-            for frames, from_client in ((V3_REQUESTS, True), (V3_ANSWERS, False)):
+            for from_client, frames in sides:
                 data = b"".join(frame.encode() for frame in frames)
                 tunnel.send(data, from_client, sorted(chance.sample(range(len(data)), 20)))
-        streams = self.decrypt()
+        streams = self.decrypt(*options)
         for tunnel in tunnels:
-            for frames, from_client in ((V3_REQUESTS, True), (V3_ANSWERS, False)):
+            for from_client, frames in sides:
                 self.assert_shown(
                     streams[tunnel.stream.client_port, from_client],
                     list(map(shown.v3_frame, frames)),
                 )
+
+    def test_alpn(self) -> None:
+        """On any port the ALPN tells what it is."""
+        self.check([1358, 7003], [b"messageu/3"])
+
+    def test_port(self) -> None:
+        """Where no ALPN is in the capture, the port tells: 1358, or the one that is set."""
+        self.check([1358], [])
+        self.capture, self.secrets = Capture(), []
+        self.check([7004], [], "-o", "messageu3.port:7004")
 
     def test_without_secrets(self) -> None:
         """Without the secrets of its connection nothing is shown."""

@@ -845,32 +845,27 @@ function v3.proto.dissector(tvb, pinfo, root)
   return dissect(v3, goes_to_relay(tvb, pinfo), tvb, pinfo, root)
 end
 
--- Whether bytes that nobody else knows begin with a header of v3 of a code and a size that there is.
-local function looks_like_v3(tvb, is_request)
-  local header_size = is_request and REQUEST_HEADER_SIZE or ANSWER_HEADER_SIZE
-  if tvb:len() < header_size then
-    return false
+-- Within TLS it is found by its ALPN, or by the relay's port where the ALPN is not in the capture; where
+-- something else has decrypted it, by "Decode As". A heuristic would come before the port, and cannot tell
+-- TLS to put a frame together that is in several records.
+local registered_port
+
+local function register_port()
+  local port = v3.proto.prefs.port
+  if port == registered_port then
+    return
   end
-  local header = tvb(0, header_size)
-  local row = v3.row(header, is_request)
-  local size = header(header_size - 4, 4):le_uint()
-  return header(header_size - 7, 1):uint() == 3
-    and row ~= nil
-    and not v3.judge(header, is_request, row, size)
+  local tls_port, tcp_port = DissectorTable.get("tls.port"), DissectorTable.get("tcp.port")
+  if registered_port then
+    tls_port:remove(registered_port, v3.proto)
+    tcp_port:remove(registered_port, Dissector.get("tls"))
+  end
+  tls_port:add(port, v3.proto)
+  tcp_port:add(port, Dissector.get("tls"))
+  registered_port = port
 end
 
-local function recognise(tvb, pinfo, root)
-  if not (looks_like_v3(tvb, true) or looks_like_v3(tvb, false)) then
-    return false
-  end
-  v3.proto.dissector(tvb, pinfo, root)
-  return true
-end
-
--- Within TLS it is found by its ALPN, by its port or by how it begins; without TLS (where something
--- else has decrypted it) by "Decode As".
 DissectorTable.get("tls.alpn"):add("messageu/3", v3.proto)
-DissectorTable.get("tls.port"):add(1358, v3.proto)
-DissectorTable.get("tcp.port"):add(1358, Dissector.get("tls"))
 DissectorTable.get("tcp.port"):add_for_decode_as(v3.proto)
-v3.proto:register_heuristic("tls", recognise)
+register_port()
+v3.proto.prefs_changed = register_port
