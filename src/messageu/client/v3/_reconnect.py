@@ -251,6 +251,7 @@ def _doing(effect: _Effect) -> Callable[[_Line, Reconnector], None]:
     def do(_: _Line, reconnector: Reconnector) -> None:
         effect(reconnector)
 
+    do.__name__ = effect.__name__  # what the machine calls it, when it is drawn
     return do
 
 
