@@ -9,10 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.model.v3 import Reason, Registration
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2, v3
 from tests.client.v3.tls import relay_key
 from tests.dumps import dumps
@@ -53,7 +54,7 @@ def cuttings(length: int) -> dict[str, list[int]]:
     chance = random.Random(SEED)
     return {
         "in one": [],
-        "byte by byte": list(range(min(length, 500))),
+        "byte by byte": list(range(min(length, 250))),
         "anyhow": chance.sample(range(length), min(length // 3, 60)),
     }
 
@@ -232,11 +233,11 @@ class MalformedTests(DissectorTestCase):
             (v2.RequestCodec(CONTENT_LIMIT), v2.ResponseCodec(CONTENT_LIMIT)),
             (
                 [
-                    *mutated([*requests, v2.Request(golden.ALICE, message).encode()], 23, 24),
+                    *mutated([*requests, v2.Request(golden.ALICE, message).encode()], 23, 16),
                     requests[-1],
                 ],
                 [
-                    *mutated([*answers, v2.WaitingMessages((large, large)).encode()], 7, 24),
+                    *mutated([*answers, v2.WaitingMessages((large, large)).encode()], 7, 16),
                     answers[0],
                 ],
             ),
@@ -254,8 +255,8 @@ class MalformedTests(DissectorTestCase):
             # A relay reads an envelope that is a little above its limit, to answer it.
             (v3.RequestCodec(limit + 65_536), v3.ResponseCodec(limit)),
             (
-                [*mutated(requests, 23, 6), requests[0]],
-                [*mutated(answers, 7, 6), answers[0]],
+                [*mutated(requests, 23, 4), requests[0]],
+                [*mutated(answers, 7, 4), answers[0]],
             ),
             *("-d", "tcp.port==1358,messageu3"),
         )
@@ -283,6 +284,40 @@ class RemainsTests(DissectorTestCase):
         frames = self.run_tshark(capture, "messageu")[stream.client_port, True]
         self.assertEqual(
             [(*frame.shows("name"), frame.experts) for frame in frames], list(shown_as.values())
+        )
+
+    def test_names_of_numbers(self) -> None:
+        """Types of messages, modes of registration and reasons of errors are shown by their names."""
+        capture = Capture()
+        v2_stream, v3_stream = capture.stream(1357), capture.stream(1358)
+        for kind in v2.MessageType:
+            message = v2.SendMessage(golden.BOB, kind, b"")
+            v2_stream.send(v2.Request(golden.ALICE, message).encode(), from_client=True)
+        for reason in Reason:
+            v3_stream.send(v3.Response(1, v3.Error(reason)).encode(), from_client=False)
+        for mode in Registration:
+            welcome = v3.Welcome(bytes(32), 0, evolve(values.TERMS, registration=mode))
+            v3_stream.send(v3.Response(1, welcome).encode(), from_client=False)
+        types = self.run_tshark(capture, "messageu")[v2_stream.client_port, True]
+        self.assertEqual(
+            [label for frame in types for label in frame.labels("type")],
+            [
+                f"Type: {kind.name.lower().replace('_', ' ')} ({kind.value})"
+                for kind in v2.MessageType
+            ],
+        )
+        answers = self.run_tshark(capture, "messageu3", "-d", "tcp.port==1358,messageu3")
+        frames = answers[v3_stream.client_port, False]
+        self.assertEqual(
+            [label for frame in frames for label in frame.labels("reason")],
+            [f"Reason: {reason.name.lower()} ({reason.value})" for reason in Reason],
+        )
+        self.assertEqual(
+            [label for frame in frames for label in frame.labels("registration")],
+            [
+                f"Registration: {name} ({mode.value})"
+                for name, mode in zip(("open", "by token", "closed"), Registration, strict=True)
+            ],
         )
 
     def test_links(self) -> None:

@@ -26,11 +26,15 @@ Value = int | str | bytes
 
 @frozen
 class Shown:
-    """A field as it is shown, and its bytes as they are: what is long is shown cut short."""
+    """A field as it is shown, and its bytes as they are: what is long is shown cut short.
+
+    :ivar label: as it is shown to people.
+    """
 
     name: str
     show: str
     raw: bytes
+    label: str
 
     def read_as(self, kind: type[Value]) -> Value:
         """Its value, where it is known of which kind it should be."""
@@ -56,6 +60,10 @@ class Frame:
     def shows(self, name: str) -> list[str]:
         """What is shown in the fields of this name."""
         return [shown.show for shown in self.fields + self.derived if shown.name == name]
+
+    def labels(self, name: str) -> list[str]:
+        """What people see of the fields of this name."""
+        return [shown.label for shown in self.fields if shown.name == name]
 
 
 def dissect(
@@ -120,4 +128,5 @@ def _frame(shown: ElementTree.Element, protocol: str) -> Frame:
 
 
 def _shown(name: str, element: ElementTree.Element) -> Shown:
-    return Shown(name, element.get("show", ""), bytes.fromhex(element.get("value", "")))
+    raw = bytes.fromhex(element.get("value", ""))
+    return Shown(name, element.get("show", ""), raw, element.get("showname", ""))

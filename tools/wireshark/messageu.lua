@@ -80,8 +80,12 @@ function Cursor:refuse(text)
   self.tree:add_proto_expert_info(self.protocol.experts.refused, text)
 end
 
--- The frame makes no sense, and nothing that follows in this direction is read as a frame.
+-- The frame makes no sense, and nothing that follows in this direction is read as a frame. The first
+-- reason is enough.
 function Cursor:reject(text)
+  if self.rejected then
+    return
+  end
   self.tree:add_proto_expert_info(self.protocol.experts.malformed, text)
   self.rejected = true
 end
