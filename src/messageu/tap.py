@@ -31,6 +31,8 @@ from messageu.server import (
     Expiry,
     Health,
     Limits,
+    Metrics,
+    Monitoring,
     Networks,
     RelayService,
     control_path,
@@ -39,7 +41,7 @@ from messageu.server import (
     read_networks,
 )
 from messageu.server.v3 import Offer
-from messageu.store import SCHEMA_VERSION, IChecked, Quota, SqliteStore, beside
+from messageu.store import SCHEMA_VERSION, Committed, IChecked, Quota, SqliteStore, beside
 
 if TYPE_CHECKING:
     from messageu.store.postgres import PostgresStore
@@ -171,6 +173,7 @@ class Options(UsageOptions):
         self["endpoints"] = []
         self["v3"] = []
         self["health"] = None
+        self["metrics"] = None
         self["limits"] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -201,6 +204,11 @@ class Options(UsageOptions):
         """Where to answer /healthz and /readyz over HTTP, as a load balancer asks. [default: nowhere]"""
         _check_endpoint(description)
         self["health"] = description
+
+    def opt_metrics(self, description: str) -> None:
+        """Where to answer /metrics over HTTP, as Prometheus asks. [default: nowhere]"""
+        _check_endpoint(description)
+        self["metrics"] = description
 
     def opt_limit(self, setting: str) -> None:
         """Set a limit, as NAME=VALUE; may be given several times. [default: see --limits]"""
@@ -273,7 +281,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     days = options["expire-after"]
     limits = Limits(options["settings"])
     quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
-    database = _database(options, reactor, quota)
+    metrics = None if options["metrics"] is None else Metrics()
+    committed = None if metrics is None else metrics.committed
+    database = _database(options, reactor, quota, committed)
     service = RelayService(
         _doors(options, reactor),
         database.store,
@@ -284,6 +294,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         _control(options, database, reactor, lambda: _status(database, service)),
         _offer(options, database, reactor),
         _balancing(options, database.store, reactor),
+        None if metrics is None else _monitoring(options, metrics, database, reactor),
     )
     return service
 
@@ -303,16 +314,22 @@ class _Database:
     schema: int
 
 
-def _database(options: Options, reactor: Any, quota: Quota) -> _Database:
+def _database(
+    options: Options, reactor: Any, quota: Quota, committed: Committed | None
+) -> _Database:
     text = options["database"]
     if text.startswith(POSTGRES_SCHEMES):
-        return _postgres(text, options["database-connections"], reactor, quota)
+        return _postgres(text, options["database-connections"], reactor, quota, committed)
     path = Path(text).absolute()
-    store = SqliteStore(path, reactor, now=time.time, quota=quota, account_quota=quota)
+    store = SqliteStore(
+        path, reactor, now=time.time, quota=quota, account_quota=quota, committed=committed
+    )
     return _Database(store, path, str(path), SCHEMA_VERSION)
 
 
-def _postgres(text: str, connections: int, reactor: Any, quota: Quota) -> _Database:
+def _postgres(
+    text: str, connections: int, reactor: Any, quota: Quota, committed: Committed | None
+) -> _Database:
     try:
         # An extra, which a relay with an SQLite file does without.
         from messageu.store import postgres
@@ -329,6 +346,7 @@ def _postgres(text: str, connections: int, reactor: Any, quota: Quota) -> _Datab
         quota=quota,
         account_quota=quota,
         connections=connections,
+        committed=committed,
     )
     return _Database(store, Path("messageu").absolute(), address.shown, postgres.SCHEMA_VERSION)
 
@@ -365,6 +383,14 @@ def _balancing(options: Options, store: IChecked, reactor: Any) -> Balancing:
         drain=options["drain"],
         heed=heed_signals(reactor),
     )
+
+
+def _monitoring(
+    options: Options, metrics: Metrics, database: _Database, reactor: Any
+) -> Monitoring:
+    text = options["metrics"]
+    door = Door(f"metrics on {text}", serverFromString(reactor, text))
+    return Monitoring(door, metrics, database.store, database.store.surveys)
 
 
 def _control(

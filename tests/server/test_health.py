@@ -9,12 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from messageu.server import Door, Health
-from messageu.server._health import (
-    HEAD_SIZE_LIMIT,
-    HEALTH_CONNECTIONS,
-    HEALTH_DEADLINE,
-    HealthFactory,
-)
+from messageu.server._health import HEALTH_CONNECTIONS, HealthFactory
+from messageu.server._http import ANSWER_DEADLINE, HEAD_SIZE_LIMIT
 from messageu.store import IChecked
 from messageu.testing.transport import Faults, HalfCloseableRecorder, Line
 
@@ -163,7 +159,7 @@ class HealthTests(SynchronousTestCase):
                 line.server.held = faults is not None
                 line.client.write(request)
                 line.run()
-                for _ in range(int(HEALTH_DEADLINE)):
+                for _ in range(int(ANSWER_DEADLINE)):
                     self.assertFalse(line.server.closed, request)
                     line.client.write(request[-1:] if faults is None else b"")
                     line.run()

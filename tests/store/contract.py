@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
-from attrs import define, field
+from attrs import astuple, define, field
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
@@ -27,13 +27,16 @@ from messageu.model import (
 from messageu.store import (
     NO_QUOTA,
     START,
+    Depth,
     IChecked,
     IMailboxStore,
+    ISurvey,
     MemoryStore,
     Quota,
     SqliteStore,
     StoreError,
     StoreUnavailable,
+    SurveyPage,
 )
 from messageu.store._sqlite import HOUSEKEEPING_PAUSE, random_client_id
 from messageu.testing.store import FaultyEngine
@@ -786,3 +789,47 @@ class StoreContract:
         put.addErrback(lambda _: None)
         put.cancel()
         self.assertEqual(self.waiting(bob), [b"first"])
+
+    def test_survey(self):
+        """A survey tells who is registered, and what waits for whom, in pages."""
+        alice, bob = self.two()
+        carol = self.register("carol")
+        survey = self.store.surveys["v2"]
+        self.assertTrue(verifyObject(ISurvey, survey))
+        self.assertEqual(self.result(survey.count_users()), 3)
+        for content in (b"1", b"22"):
+            self.put(alice, bob, content)
+        self.put(alice, carol, b"333")
+        self.settle(self.lease(carol))
+        self.put(alice, alice, b"4444")
+        self.assertEqual(
+            self.survey(survey.list_users), [(alice, "Alice"), (bob, "Bob"), (carol, "carol")]
+        )
+        self.assertEqual(self.survey(survey.list_mailboxes), [(alice, 1, 4), (bob, 2, 3)])
+        self.assertEqual(
+            self.result(survey.sum_mailboxes(0, MANY)), SurveyPage(Depth(2, 3, 7), None)
+        )
+        page = self.result(survey.sum_mailboxes(0, 1))
+        self.assertEqual(page.content, Depth(1, 1, 4))
+        self.assertEqual(self.result(survey.sum_mailboxes(page.next, MANY)).content, Depth(1, 2, 3))
+
+    def survey(self, ask, step=2):
+        """What all pages hold, as tuples."""
+        found, after = [], 0
+        while after is not None:
+            page = self.result(ask(after, step))
+            found += map(astuple, page.content)
+            after = page.next
+        return [(ClientId(*raw), *rest) for raw, *rest in found]
+
+    def test_survey_of_nobody(self):
+        """Where there is nobody there is nothing, and a store that is closed tells nothing."""
+        for survey in self.store.surveys.values():
+            self.assertEqual(self.result(survey.count_users()), 0)
+            self.assertEqual(self.result(survey.list_users(0, 1)), SurveyPage([], None))
+            self.assertEqual(self.result(survey.list_mailboxes(0, 1)), SurveyPage([], None))
+            self.assertEqual(self.result(survey.sum_mailboxes(0, 1)), SurveyPage(Depth(), None))
+        self.result(self.store.close())
+        self.assertRaises(StoreUnavailable, self.result, survey.count_users())
+        self.assertRaises(StoreUnavailable, self.result, survey.sum_mailboxes(0, 1))
+        self.store.open()

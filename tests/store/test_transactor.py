@@ -208,6 +208,29 @@ class TransactorTests(SynchronousTestCase):
             ],
         )
 
+    def test_measured(self):
+        """Whoever wants to know hears of each batch that was written how many operations it had and
+        how long it took, before its results; of what was only read, or has failed, nothing."""
+        told = []
+        runner = BatchRunner(self.engine, self.work)
+        self.transactor = Transactor(
+            self.pool, runner, self.clock.seconds, committed=lambda *each: told.append(each)
+        )
+        commit = self.engine.commit
+
+        def commit_slowly(cursor):
+            self.clock.rightNow += 0.5
+            commit(cursor)
+
+        with mock.patch.object(self.engine, "commit", commit_slowly):
+            for deferred in self.submit(Add("0"), Look(), Add("1")):
+                deferred.addCallback(lambda _: self.assertEqual(told, [(3, 0.5)]))
+            self.clock.advance(0)
+        self.assertEqual(self.texts(), ["0", "1"])
+        self.engine.commit_error = sqlite3.OperationalError("disk I/O error")
+        self.assertEqual(self.run_all(Add("2")), [StoreUnavailable])
+        self.assertEqual(told, [(3, 0.5)])
+
     def test_fires_after_the_commit(self):
         """Results come after the commit, in the order of the operations."""
         for text in "012":

@@ -29,6 +29,8 @@ from ._drain import heed_signals
 from ._factory import RelayFactory
 from ._health import Health
 from ._limits import Limits
+from ._metrics import IMetrics, Metrics, NoMetrics
+from ._monitoring import Monitoring
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
 from ._proxied import BadNetworks, Networks, read_networks
@@ -57,10 +59,14 @@ __all__ = [
     "Header",
     "HeaderReader",
     "Health",
+    "IMetrics",
     "InviteRequest",
     "LimitSettings",
     "Limits",
+    "Metrics",
+    "Monitoring",
     "Networks",
+    "NoMetrics",
     "Postmaster",
     "RelayFactory",
     "RelayProtocol",

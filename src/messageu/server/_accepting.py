@@ -60,6 +60,11 @@ class AcceptingFactory(ServerFactory, metaclass=ABCMeta):
         self._deadlines.clock = clock
         self._checking: IDelayedCall | None = None
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
     @abstractmethod
     def make(self, address: str) -> Accepted:
         """The protocol of a connection that is admitted; ``_gone`` is to be called at its end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -18,7 +18,10 @@ from zope.interface import Attribute
 
 from messageu.wire import v2
 
+from ._handlers import HANDLERS, Handler
 from ._limits import Limits
+from ._measured import Send
+from ._metrics import NOBODY_ASKS, IMetrics
 from ._notices import Notices
 from ._postmaster import Postmaster
 from ._probe import BlindProbe, SocketProbe, probe_of
@@ -41,9 +44,12 @@ class Exchange:
     :ivar peer_name: what a peer is called in the log, by its address.
     :ivar notices: logs what peers do.
     :ivar recent: the connections that were busy last.
+    :ivar send: the postmaster's, which may be measured, as ``handlers`` may be.
+    :ivar metrics: is told of what is no request.
     """
 
     postmaster: Postmaster
+    send: Send
     limits: Limits
     clock: IReactorTime
     codec: v2.RequestCodec
@@ -53,3 +59,5 @@ class Exchange:
     notices: Notices
     recent: Recent[Any]
     probe_of: Callable[[ITransport], SocketProbe | BlindProbe] = probe_of
+    handlers: Mapping[type[v2.RequestBody], Handler] = HANDLERS
+    metrics: IMetrics = NOBODY_ASKS

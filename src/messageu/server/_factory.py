@@ -14,8 +14,11 @@ from messageu.wire import v2
 
 from ._accepting import AcceptingFactory
 from ._exchange import Exchange
+from ._handlers import HANDLERS
 from ._intake import Intake
 from ._limits import Limits
+from ._measured import measured_handlers, measured_send
+from ._metrics import NOBODY_ASKS, IMetrics
 from ._notices import Notices
 from ._postmaster import Postmaster
 from ._probe import BlindProbe, SocketProbe, probe_of
@@ -38,6 +41,7 @@ class RelayFactory(AcceptingFactory):
     """Makes a :class:`RelayProtocol` for each connection that the limits admit.
 
     :param probe_of: the probe of a transport.
+    :param metrics: are told what is asked, and how it is answered.
     :ivar exchange: what the connections to come will share.
     """
 
@@ -47,18 +51,24 @@ class RelayFactory(AcceptingFactory):
         clock: IReactorTime,
         limits: Limits,
         probe_of: Callable[[ITransport], SocketProbe | BlindProbe] = probe_of,
+        metrics: IMetrics = NOBODY_ASKS,
     ) -> None:
         super().__init__(clock, limits)
         notices = Notices(clock)
         limits.on_hit = self._note_hit
+        postmaster = Postmaster(
+            store,
+            limits,
+            clock,
+            Intake(store, clock, notices.note_failure, limits.hits),
+            lambda failure: notices.note_failure(failure, "a lease could not be ended"),
+        )
+        on, send = metrics.on, postmaster.send
         self.exchange = Exchange(
-            postmaster=Postmaster(
-                store,
-                limits,
-                clock,
-                Intake(store, clock, notices.note_failure, limits.hits),
-                lambda failure: notices.note_failure(failure, "a lease could not be ended"),
-            ),
+            postmaster=postmaster,
+            send=measured_send(send, metrics, clock) if on else send,
+            handlers=measured_handlers(HANDLERS, metrics, clock) if on else HANDLERS,
+            metrics=metrics,
             limits=limits,
             clock=clock,
             codec=v2.RequestCodec(limits.settings.content),

@@ -27,14 +27,19 @@ from messageu import __version__
 from messageu.store import IMailboxStore, News, Sharers, StoreError, StoreUnusable
 
 from ._balancing import Balancing
+from ._census import Census
 from ._control_socket import ControlSocket, ControlUnusable
 from ._doors import Door
 from ._drain import Drain
 from ._factory import RelayFactory
 from ._health import HealthFactory
+from ._http import HttpFactory
 from ._limits import Limits
+from ._metrics import NOBODY_ASKS, IMetrics
+from ._monitoring import Inside, MetricsFactory, Monitoring
 from ._probe import probe_of, proxied_probe_of
 from ._proxied import ProxiedFactory
+from ._readiness import Readiness
 from .v3 import CertificateUnusable, Offer, Relay, TlsFactory
 
 _log = Logger()
@@ -93,6 +98,7 @@ class RelayService(Service):
     :param offer: what that is to be.
     :param control: where the operator's commands come in, if anywhere.
     :param balancing: what is agreed with a load balancer in front.
+    :param monitoring: where it is asked for its metrics, if anywhere.
     :param stderr: where the child of a daemon says why it cannot start; closed when it has started.
     """
 
@@ -107,6 +113,7 @@ class RelayService(Service):
         control: ControlSocket | None = None,
         offer: Offer | None = None,
         balancing: Balancing | None = None,
+        monitoring: Monitoring | None = None,
     ) -> None:
         balancing = balancing or Balancing()
         self.limits = limits
@@ -115,18 +122,22 @@ class RelayService(Service):
         self._expiry = expiry
         self._stderr = stderr
         self._control = control
+        metrics: IMetrics = NOBODY_ASKS if monitoring is None else monitoring.metrics
         believes = balancing.networks is None or balancing.goodbyes
         self._factory = RelayFactory(
-            store, clock, limits, probe_of if believes else proxied_probe_of
+            store, clock, limits, probe_of if believes else proxied_probe_of, metrics
         )
         exchange = self._factory.exchange
         self.v3 = (
             None
             if offer is None
-            else Relay(offer, clock, limits, exchange.peer_name, exchange.notices)
+            else Relay(offer, clock, limits, exchange.peer_name, exchange.notices, metrics)
         )
         self._health = None if balancing.health is None else HealthFactory(balancing.health, clock)
+        self._readiness = None if self._health is None else self._health.readiness
         self._listeners = self._make_listeners(balancing, clock)
+        if monitoring is not None:
+            self._listeners.append(self._watched(monitoring, clock))
         self._drain_time = Drain(balancing.drain, clock, balancing.heed)
         self._expiring = LoopingCall(self._expire)
         self._expiring.clock = clock
@@ -164,8 +175,8 @@ class RelayService(Service):
         if self._stderr is not None:
             self._stderr.close()
         super().startService()  # type: ignore[no-untyped-call]
-        if self._health is not None:
-            self._health.readiness.serve()
+        if self._readiness is not None:
+            self._readiness.serve()
         for address in self.addresses:
             _log.info("clients of v3 are given the address {address}", address=address)
         _log.info(
@@ -179,8 +190,8 @@ class RelayService(Service):
         close the store."""
         serving = self.running
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._health is not None:
-            self._health.readiness.drain()
+        if self._readiness is not None:
+            self._readiness.drain()
         if not serving:
             return self._stop()
         return self._drain_time.begin().addCallback(lambda _: self._stop())
@@ -189,15 +200,15 @@ class RelayService(Service):
         if self._expiring.running:
             self._expiring.stop()
         ports, self._ports = self._ports or [], None
-        health = [bound for bound in ports if isinstance(bound.listener.factory, HealthFactory)]
-        closing = [bound.close() for bound in ports if bound not in health]
+        asked = [bound for bound in ports if isinstance(bound.listener.factory, HttpFactory)]
+        closing = [bound.close() for bound in ports if bound not in asked]
         if self._control is not None:
             closing.append(self._control.close())
         closed = gatherResults(closing)
         closed.addCallback(lambda _: gatherResults(self._drain()))
         closed.addCallback(lambda _: self._store.close())
         # Until the end somebody may ask whether it is alive.
-        closed.addCallback(lambda _: gatherResults([bound.close() for bound in health]))
+        closed.addCallback(lambda _: gatherResults([bound.close() for bound in asked]))
         return closed.addCallback(lambda _: _log.info("the relay has stopped"))
 
     @property
@@ -211,7 +222,7 @@ class RelayService(Service):
             if isinstance(bound.listener.served_by, TlsFactory)
         ]
 
-    def _make_listeners(self, balancing: Balancing, clock: IReactorTime) -> Sequence[_Listener]:
+    def _make_listeners(self, balancing: Balancing, clock: IReactorTime) -> list[_Listener]:
         doors: list[tuple[Door, IProtocolFactory]] = [(door, self._factory) for door in self._doors]
         if self.v3 is not None:
             doors += [(door, self.v3.listener) for door in self.v3.offer.doors]
@@ -222,6 +233,24 @@ class RelayService(Service):
         if balancing.health is not None and self._health is not None:
             listeners.append(_Listener(balancing.health.door, self._health, self._health))
         return listeners
+
+    def _watched(self, monitoring: Monitoring, clock: IReactorTime) -> _Listener:
+        if self._readiness is None:
+            self._readiness = Readiness(monitoring.store.check, clock)
+        census = Census(monitoring.surveys, clock)
+        factory = MetricsFactory(monitoring.metrics, self._readiness, self._look, census, clock)
+        return _Listener(monitoring.door, factory, factory)
+
+    def _look(self) -> Inside:
+        connections = {"v2": self._factory.connections}
+        if self.v3 is None:
+            return Inside(self.limits, connections)
+        return Inside(
+            self.limits,
+            {**connections, "v3": self.v3.connections},
+            self.v3.subscriptions,
+            self.v3.counts,
+        )
 
     def _in_front(
         self, factory: IProtocolFactory, balancing: Balancing, clock: IReactorTime

@@ -27,7 +27,7 @@ from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2
 from ._answers import Stream
 from ._delivery import Delivery
 from ._exchange import Exchange, IRelayTransport
-from ._handlers import HANDLERS, Answer, Asker, Handler
+from ._handlers import Answer, Asker, Handler
 from ._intake import REFUSED
 from ._lifecycle import TAKES_REQUESTS, Action, Plan, new_lifecycle
 from ._outlet import Outlet
@@ -288,6 +288,7 @@ class Session:
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         self._note(f"sent a frame that is refused: {error}")
+        self._exchange.metrics.refused_frame("v2")
         if error.fatal:
             self._condemn()
         else:
@@ -303,10 +304,10 @@ class Session:
     def _take_sends(self, envelopes: Sequence[Envelope]) -> None:
         size = sum([len(envelope.content) for envelope in envelopes])
         place = self._row.add(size, len(envelopes))
-        self._exchange.postmaster.send(envelopes, size, partial(self._fill, place))
+        self._exchange.send(envelopes, size, partial(self._fill, place))
 
     def _take(self, request: v2.Request) -> None:
-        handler = HANDLERS[type(request.body)]
+        handler = self._exchange.handlers[type(request.body)]
         weight = self._settings.read_ahead if handler.alone else 1
         place = self._row.add(_size_of(request), weight)
         if handler.barrier:

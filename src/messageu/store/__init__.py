@@ -29,7 +29,8 @@ from ._opening import beside
 from ._restore import Checked, Restored, check_backup, restore_backup
 from ._schema import SCHEMA_VERSION
 from ._sqlite import SqliteStore
-from ._transactor import ConnectionPool, connection_pool
+from ._survey import Depth, ISurvey, MailboxSize, SurveyPage, User
+from ._transactor import Committed, ConnectionPool, connection_pool
 
 __all__ = [
     "NO_QUOTA",
@@ -38,7 +39,9 @@ __all__ = [
     "Arrived",
     "BackupFailed",
     "Checked",
+    "Committed",
     "ConnectionPool",
+    "Depth",
     "Directory",
     "DirectoryPage",
     "Engine",
@@ -46,8 +49,10 @@ __all__ = [
     "IBackedUp",
     "IChecked",
     "IMailboxStore",
+    "ISurvey",
     "Lease",
     "Left",
+    "MailboxSize",
     "MemoryStore",
     "Missed",
     "News",
@@ -66,6 +71,8 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnusable",
     "Subscribed",
+    "SurveyPage",
+    "User",
     "beside",
     "check_backup",
     "connection_pool",

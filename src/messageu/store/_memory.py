@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -42,6 +42,7 @@ from ._leases import LeaseLedger
 from ._news import Hear
 from ._pages import fill_page
 from ._sqlite import random_client_id
+from ._survey import ISurvey, MailboxSize, MemorySurvey, Surveyed, User
 from .v3 import MemoryAccountStore
 
 P = ParamSpec("P")
@@ -86,6 +87,7 @@ class MemoryStore:
     :ivar quota: what one mailbox may hold.
     :ivar hear: is told of news, as a test may want: another relay is there in no other way.
     :ivar accounts: the accounts of v3, as :class:`~messageu.store.v3.IAccountStore`.
+    :ivar surveys: of both protocols, by their names.
     :param now: wall-clock seconds since the epoch, for times of arrival.
     :param new_client_id: makes the id of a new client.
     :param account_quota: what the mailbox of an account may hold.
@@ -107,6 +109,10 @@ class MemoryStore:
         self.accounts = MemoryAccountStore(
             now=now, quota=account_quota, is_open=lambda: self.is_open
         )
+        self.surveys: Mapping[str, ISurvey] = {
+            "v2": MemorySurvey(self._look, lambda: self.is_open),
+            "v3": MemorySurvey(self.accounts.look, lambda: self.is_open),
+        }
         self._clients: dict[ClientId, _Client] = {}
         self._messages: dict[int, _Message] = {}
         self._usage: defaultdict[ClientId, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -210,6 +216,12 @@ class MemoryStore:
     @_operation
     def check(self) -> None:
         """Memory is there."""
+
+    def _look(self) -> Sequence[Surveyed]:
+        return [
+            (User(client_id, str(client.name)), MailboxSize(client_id, *self._usage[client_id]))
+            for client_id, client in self._clients.items()
+        ]
 
     def _put(self, envelope: Envelope) -> MessageId | Refusal:
         if envelope.sender not in self._clients:

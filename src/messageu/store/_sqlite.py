@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,7 +67,8 @@ from ._operations import (
     WriteLastSeen,
 )
 from ._statements import PIECE_SIZE
-from ._transactor import ConnectionPool, Transactor, connection_pool
+from ._survey import ISurvey, SqlSurvey, SurveyStatements
+from ._transactor import Committed, ConnectionPool, Transactor, connection_pool
 from .v3 import SqlAccountStore, sqlite_statements
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class SqliteStore:
 
     :ivar accounts: the accounts of v3 in the same database, over the same connection, as
         :class:`~messageu.store.v3.IAccountStore`.
+    :ivar surveys: of both protocols, by their names.
     :param path: the database; ``<path>.lock`` beside it keeps a second server away.
     :param reactor: runs callbacks and timers; its time is the one of delays only.
     :param now: wall-clock seconds since the epoch, for times of arrival and of requests.
@@ -129,6 +131,7 @@ class SqliteStore:
     :param engine: what is particular to SQLite.
     :param new_pool: makes adbapi's pool of the one connection, from the engine and the reactor.
     :param in_thread: calls what waits for a disk elsewhere; by default a thread of the reactor's.
+    :param committed: is told of each batch that was written, if anybody wants to know.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class SqliteStore:
         engine: SqliteEngine | None = None,
         new_pool: Callable[[Engine, Any], ConnectionPool] = connection_pool,
         in_thread: InThread | None = None,
+        committed: Committed | None = None,
     ) -> None:
         self._path = Path(path)
         self._reactor = reactor
@@ -152,6 +156,7 @@ class SqliteStore:
         self._engine = engine or SqliteEngine(self._path)
         self._new_pool = new_pool
         self._in_thread = in_thread or self._defer_to_thread
+        self._committed = committed
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()
@@ -164,6 +169,16 @@ class SqliteStore:
         self._housekeeping = DeferredLock()
         self._pause: Deferred[None] = succeed(None)
         self._clearing = False
+        self.surveys: Mapping[str, ISurvey] = {
+            "v2": SqlSurvey(
+                SurveyStatements("mailbox_client", "mailbox_usage", "recipient"),
+                self._submit,
+                lambda: self._submit(IndexArrivals()),
+            ),
+            "v3": SqlSurvey(
+                SurveyStatements("account", "account_mailbox", "account"), self._submit
+            ),
+        }
         self._backup: Backup | None = None
         self._backed_up: Deferred[None] = succeed(None)
         self.accounts = SqlAccountStore(
@@ -178,7 +193,9 @@ class SqliteStore:
         lock = open_database(self._path, self._engine, self._now)
         pool = self._new_pool(self._engine, self._reactor)
         runner = BatchRunner(self._engine, self._new_work)
-        transactor = Transactor[StoreWork](pool, runner, self._reactor.seconds, self._riders)
+        transactor = Transactor[StoreWork](
+            pool, runner, self._reactor.seconds, self._riders, self._committed
+        )
         self._keys = ClientKeys()
         self._sequences = Sequences()
         self._arrivals = Arrivals()

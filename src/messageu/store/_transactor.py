@@ -31,6 +31,9 @@ CALLS: Final = 2
 
 ConnectionPool: TypeAlias = adbapi.ConnectionPool
 
+Committed: TypeAlias = Callable[[int, float], object]
+"""Is told how many operations were committed together, and how many seconds that took."""
+
 
 def connection_pool(engine: Engine, reactor: object) -> ConnectionPool:
     """A pool of one connection in one thread, which is opened when it is first used."""
@@ -50,6 +53,10 @@ class _Submission:
     deferred: Deferred[Any]
 
 
+_Finished: TypeAlias = tuple[Sequence[_Submission], Outcome]
+_Measured: TypeAlias = tuple[_Finished, float]
+
+
 class Transactor(Generic[W]):
     """Runs operations on the pool's one connection, as many in one transaction as have gathered.
 
@@ -59,6 +66,8 @@ class Transactor(Generic[W]):
     :param runner: does a batch of them.
     :param seconds: a clock; only differences count.
     :param riders: operations that join a batch that writes anyway; asked by the pool's thread.
+    :param committed: is told by the reactor's thread of each batch that was written; None: nothing is
+        measured.
     """
 
     _log = Logger()
@@ -69,10 +78,13 @@ class Transactor(Generic[W]):
         runner: Runner,
         seconds: Callable[[], float],
         riders: Callable[[], Iterable[Operation[W]]] = tuple,
+        committed: Committed | None = None,
     ) -> None:
         self._pool = pool
         self._runner = runner
         self._riders = riders
+        self._seconds = seconds
+        self._committed = committed
         self._pending: deque[_Submission] = deque()
         self._readers: deque[_Submission] = deque()
         self._has_read = False
@@ -106,7 +118,11 @@ class Transactor(Generic[W]):
     def _call(self) -> None:
         if (self._pending or self._readers) and self._calls < CALLS:
             self._calls += 1
-            done = self._pool.runWithConnection(self._run)
+            if self._committed is None:
+                done = self._pool.runWithConnection(self._run)
+            else:
+                done = self._pool.runWithConnection(self._run_measured)
+                done.addCallback(self._tell, self._committed)
             done.addCallbacks(self._finish, self._fail)
 
     def _fail(self, failure: Failure) -> None:
@@ -116,7 +132,7 @@ class Transactor(Generic[W]):
         assert isinstance(error, Exception)  # noqa: S101 - a thread's failure is nothing else
         self._finish((batch, self._runner.fail(batch, error)))
 
-    def _finish(self, finished: tuple[Sequence[_Submission], Outcome]) -> None:
+    def _finish(self, finished: _Finished) -> None:
         batch, outcome = finished
         for name, error in outcome.errors:
             self._complaints.complain(name, error)
@@ -128,6 +144,13 @@ class Transactor(Generic[W]):
             else:
                 each.deferred.callback(result)
         self._fire_if_closed()
+
+    def _tell(self, measured: _Measured, committed: Committed) -> _Finished:
+        """Nobody but the reactor's thread adds up what the threads have measured."""
+        (batch, outcome), seconds = measured
+        if outcome.works and any(each.operation.writes for each in batch):
+            committed(sum(each.operation.count for each in batch), seconds)
+        return batch, outcome
 
     def _fire_if_closed(self) -> None:
         idle = not (self._calls or self._pending or self._readers)
@@ -155,7 +178,11 @@ class Transactor(Generic[W]):
 
     # What follows runs in the pool's thread.
 
-    def _run(self, connection: Any) -> tuple[Sequence[_Submission], Outcome]:
+    def _run_measured(self, connection: Any) -> _Measured:
+        began = self._seconds()
+        return self._run(connection), max(0.0, self._seconds() - began)
+
+    def _run(self, connection: Any) -> _Finished:
         """Do what waits now, and then what its end brings with it."""
         batch = self._take_batch()
         if any(each.operation.writes for each in batch):

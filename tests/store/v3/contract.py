@@ -17,7 +17,18 @@ from messageu.model.v3 import (
     Reason,
     SealedEnvelope,
 )
-from messageu.store import NO_QUOTA, MemoryStore, Quota, SqliteStore, StoreUnavailable
+from messageu.store import (
+    NO_QUOTA,
+    Depth,
+    ISurvey,
+    MailboxSize,
+    MemoryStore,
+    Quota,
+    SqliteStore,
+    StoreUnavailable,
+    SurveyPage,
+    User,
+)
 from messageu.store.v3 import Admission, Claimed, IAccountStore, Stored
 from messageu.testing.threadpool import threadless_pool
 from tests.store.contract import HUGE, MANY, NOON
@@ -710,3 +721,22 @@ class AccountStoreContract(AccountStoreCase):
         self.assertEqual(self.sequences(1), [])
         self.assertEqual(self.put(envelope(1, sealed=b"other")), [Stored(2)])
         self.assertEqual(self.publish(1, 1, ids=(1,)), 1)
+
+    def test_survey(self):
+        """A survey tells who has an account, and what waits for whom."""
+        self.two()
+        survey = self.fixture.store.surveys["v3"]
+        self.assertTrue(verifyObject(ISurvey, survey))
+        self.put(envelope(2, 1, b"12345"), envelope(2, 2, b"678"), envelope(1, 3))
+        self.acknowledge(1, 1)
+        self.assertEqual(self.result(survey.count_users()), 2)
+        self.assertEqual(
+            self.result(survey.list_users(0, MANY)),
+            SurveyPage([User(account_id(1), "alice"), User(account_id(2), "bob")], None),
+        )
+        sizes = [MailboxSize(account_id(2), 2, 8)]
+        self.assertEqual(self.result(survey.list_mailboxes(0, MANY)), SurveyPage(sizes, None))
+        depth = SurveyPage(Depth(1, 2, 8), None)
+        self.assertEqual(self.result(survey.sum_mailboxes(0, MANY)), depth)
+        self.result(self.store.delete_account(account_id(2)))
+        self.assertEqual(self.result(survey.count_users()), 1)

@@ -21,7 +21,7 @@ from messageu.model.v3 import Delivery, Reason
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v3
 
 from ._exchange import Exchange
-from ._handlers import HANDLERS, Load
+from ._handlers import Load
 from ._output import ITlsTransport, Output
 from ._session import Session, Standing
 from ._subscriptions import Subscription
@@ -238,7 +238,7 @@ class Connection:
         return True
 
     def _take(self, request: v3.Request) -> None:
-        handler = HANDLERS[type(request.body)]
+        handler = self._exchange.handlers[type(request.body)]
         missing = self.session.missing(handler.who)
         if missing is not None:
             self._write(request.correlation, v3.Error(missing))
@@ -329,6 +329,7 @@ class Connection:
         if self._life is not _Life.OPEN:
             return
         self._exchange.notices.note(self._exchange.peer_name(self.address), why)
+        self._exchange.metrics.refused_frame("v3")
         self._write(v3.PUSH, v3.Error(Reason.MALFORMED))
         self._finish()
 

@@ -11,7 +11,10 @@ from twisted.internet.interfaces import IReactorTime
 from messageu.wire import v3
 
 from .._limits import Limits
+from .._metrics import NOBODY_ASKS, IMetrics
 from .._notices import Notices
+from ._handlers import HANDLERS
+from ._measured import Handlers
 from ._postmaster import Postmaster
 from ._turns import Turns
 
@@ -26,6 +29,8 @@ class Exchange:
     :ivar peer_name: what a peer is called in the log, by its address.
     :ivar notices: logs what peers do.
     :ivar turns: who waits for his turn.
+    :ivar handlers: one for each request, which may be measured.
+    :ivar metrics: is told of what is no request.
     """
 
     postmaster: Postmaster
@@ -35,3 +40,5 @@ class Exchange:
     peer_name: Callable[[str], str]
     notices: Notices
     turns: Turns
+    handlers: Handlers = HANDLERS
+    metrics: IMetrics = NOBODY_ASKS

@@ -13,10 +13,13 @@ from messageu.wire import v3
 
 from .._accepting import AcceptingFactory
 from .._limits import Limits
+from .._metrics import IMetrics
 from .._notices import Notices
 from ._exchange import TOO_LARGE_READ, Exchange
 from ._feeder import Feeder
+from ._handlers import HANDLERS
 from ._intake import Intake
+from ._measured import measured_handlers
 from ._postmaster import Postmaster
 from ._protocol import RelayProtocol
 from ._subscriptions import Subscriptions
@@ -43,6 +46,7 @@ class RelayFactory(AcceptingFactory):
         registration: Registration,
         peer_name: Callable[[str], str],
         notices: Notices,
+        metrics: IMetrics,
     ) -> None:
         super().__init__(clock, limits)
         # The oldest first. Who has authenticated stays in it until somebody looks.
@@ -71,6 +75,8 @@ class RelayFactory(AcceptingFactory):
             peer_name=peer_name,
             notices=notices,
             turns=Turns(clock),
+            handlers=measured_handlers(HANDLERS, metrics, clock) if metrics.on else HANDLERS,
+            metrics=metrics,
         )
 
     def make(self, address: str) -> RelayProtocol:

@@ -16,6 +16,7 @@ from messageu.store.v3 import IAccountStore
 
 from .._doors import Door
 from .._limits import Limits
+from .._metrics import NOBODY_ASKS, IMetrics
 from .._notices import Notices
 from ._certificate_file import OwnCertificate, open_certificate
 from ._factory import RelayFactory
@@ -53,6 +54,7 @@ class Relay:
         limits: Limits,
         peer_name: Callable[[str], str],
         notices: Notices,
+        metrics: IMetrics = NOBODY_ASKS,
     ) -> None:
         self.offer = offer
         self._factory = RelayFactory(
@@ -63,6 +65,7 @@ class Relay:
             registration=offer.registration,
             peer_name=peer_name,
             notices=notices,
+            metrics=metrics,
         )
         self.listener = TlsFactory(self._factory, clock)
         self._certificate: OwnCertificate | None = None
@@ -85,14 +88,29 @@ class Relay:
 
     def status(self) -> Mapping[str, object]:
         """What messageu-admin shows: numbers, and what everybody may know."""
-        postmaster, limits = self._factory.exchange.postmaster, self._factory.exchange.limits
+        limits = self._factory.exchange.limits
         return {
             "v3_pin": self.pin,
             "v3_registration": self.offer.registration.name.lower(),
             "v3_connections": f"{limits.v3_connections} of {limits.settings.v3_connections}",
-            "v3_subscriptions": len(postmaster.subscriptions),
-            **{f"v3_{name}": count for name, count in sorted(postmaster.counts.items())},
+            "v3_subscriptions": self.subscriptions,
+            **{f"v3_{name}": count for name, count in sorted(self.counts.items())},
         }
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._factory.connections
+
+    @property
+    def subscriptions(self) -> int:
+        """How many mailboxes are pushed."""
+        return len(self._factory.exchange.postmaster.subscriptions)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often what has happened to envelopes."""
+        return self._factory.exchange.postmaster.counts
 
     def hear(self, news: News) -> None:
         """What other relays on the same database have done."""

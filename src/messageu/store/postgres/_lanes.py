@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from .._interface import StoreError
-from .._transactor import Transactor
+from .._transactor import Committed, Transactor
 from .._work import Operation
 from ._address import PostgresAddress
 from ._connection import STUCK_AFTER, LanePool
@@ -55,6 +55,7 @@ class Lanes:
     :param count: how many lanes there are for what clients wait for. There is one more, for what
         nobody waits for, and what is committed there may be lost with the server.
     :param wait: waits in a lane's thread; by default until the store closes.
+    :param committed: is told of each batch that was written for clients.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Lanes:
         count: int,
         new_pool: Callable[..., LanePool] = LanePool,
         wait: Callable[[float], bool] | None = None,
+        committed: Committed | None = None,
     ) -> None:
         self._address = address
         self._relay = relay
         self._reactor = reactor
         self._new_work = new_work
         self._new_pool = new_pool
+        self._committed = committed
         self._closing = Event()
         self._wait = wait or self._closing.wait
         self._lanes = [self._make() for _ in range(count)]
@@ -92,7 +95,9 @@ class Lanes:
             application_name=name.application,
         )
         runner = PersistentRunner(engine, self._new_work(), name, seconds, self._wait)
-        return Lane(pool, runner, Transactor(pool, runner, seconds))
+        # How long nobody waits says nothing.
+        committed = None if background else self._committed
+        return Lane(pool, runner, Transactor(pool, runner, seconds, committed=committed))
 
     def submit(self, operation: Operation[PostgresWork]) -> Deferred[Any]:
         """Do something in one of the next transactions of the lane that it belongs to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,8 @@ from .._interface import (
 )
 from .._news import Hear, News, Sharers
 from .._sqlite import random_client_id
+from .._survey import ISurvey, SqlSurvey, SurveyStatements
+from .._transactor import Committed
 from . import _account_statements as account_statements
 from ._accounts import PostgresAccountStore
 from ._address import PostgresAddress
@@ -96,6 +98,7 @@ class PostgresStore:
 
     :ivar accounts: the accounts of v3 in the same database, as
         :class:`~messageu.store.v3.IAccountStore`.
+    :ivar surveys: of both protocols, by their names.
     :param reactor: runs callbacks and timers, and watches a connection; its time is the one of delays.
     :param now: wall-clock seconds since the epoch, for times of arrival and of requests.
     :param new_client_id: makes the id of a new client.
@@ -105,6 +108,7 @@ class PostgresStore:
     :param new_pool: makes adbapi's pool of one connection, as :class:`LanePool` is made.
     :param in_thread: calls what waits for the server elsewhere; by default a thread of the reactor's.
     :param wait: waits so many seconds in the thread of a connection whose server is away.
+    :param committed: is told of each batch that was written for clients, if anybody wants to know.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class PostgresStore:
         new_pool: Callable[..., LanePool] = LanePool,
         in_thread: Callable[..., Deferred[Any]] | None = None,
         wait: Callable[[float], bool] | None = None,
+        committed: Committed | None = None,
     ) -> None:
         self._address = address
         self._reactor = reactor
@@ -130,6 +135,7 @@ class PostgresStore:
         self._new_pool = new_pool
         self._in_thread = in_thread or self._defer_to_thread
         self._wait = wait
+        self._committed = committed
         self._relay = uuid4().hex
         self._last_seen = LastSeen[bytes](reactor.seconds)
         self._hear: Hear = lambda _: None
@@ -139,6 +145,16 @@ class PostgresStore:
         self._closing: Deferred[None] = succeed(None)
         self._announcements = Announcements(self._relay)
         self._is_announcing = False
+        self.surveys: Mapping[str, ISurvey] = {
+            "v2": SqlSurvey(
+                SurveyStatements("mailbox_client", "mailbox", "client", "%s"),
+                self._in_the_background,
+            ),
+            "v3": SqlSurvey(
+                SurveyStatements("account", "account_mailbox", "account", "%s"),
+                self._in_the_background,
+            ),
+        }
         self.accounts = PostgresAccountStore(
             submit=self._submit_account,
             keep_house=self._keep_house,
@@ -160,6 +176,7 @@ class PostgresStore:
             self._connections,
             self._new_pool,
             self._wait,
+            self._committed,
         )
         listener = Listener(
             self._address.parameters,
@@ -353,6 +370,9 @@ class PostgresStore:
         return self._is_open.lanes.scatter(*arguments)
 
     def _keep_house(self, operation: Any) -> Awaitable[Any]:
+        return self._in_the_background(operation)
+
+    def _in_the_background(self, operation: Any) -> Deferred[Any]:
         if self._is_open is None:
             return fail(StoreUnavailable("the store is not open"))
         return self._is_open.lanes.submit_background(operation)

@@ -25,6 +25,7 @@ from messageu.model.v3 import (
 )
 
 from .._interface import NO_QUOTA, Quota, StoreUnavailable
+from .._survey import MailboxSize, Surveyed, User
 from ._interface import Admission, Claimed, IAccountStore, PutOutcome, Stored
 from ._rules import (
     hour_of,
@@ -105,6 +106,13 @@ class MemoryAccountStore:
         self._tokens: set[bytes] = set()
         self._floor = 0
         self._term_floor = 0
+
+    def look(self) -> Sequence[Surveyed]:
+        """Who is here, and what waits for him."""
+        return [
+            (User(owner, account.name.text), MailboxSize(owner, len(account.mail), account.content))
+            for owner, account in self._accounts.items()
+        ]
 
     @_operation
     def admit(self, identity: Identity, generation: int) -> Admission | Reason:
