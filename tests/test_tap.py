@@ -31,12 +31,12 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(options["port-file"], "myport.info")
         self.assertEqual(options["database"], "defensive.db")
         self.assertIsNone(options["expire-after"])
-        self.assertEqual(options["endpoints"], [])
+        self.assertEqual(options["endpoint"], [])
 
     def test_endpoints(self) -> None:
         """Endpoints are kept in the order in which they are given."""
         options = self.parse("--endpoint", "tcp:1", "-e", "tcp:2")
-        self.assertEqual(options["endpoints"], ["tcp:1", "tcp:2"])
+        self.assertEqual(options["endpoint"], ["tcp:1", "tcp:2"])
 
     def test_expire_after(self) -> None:
         """A number of days above zero, and nothing else."""
@@ -134,7 +134,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_no_endpoint(self) -> None:
         """What is no endpoint is an error of usage."""
         for words in ("nonsense", "tcp:", "tcp:x", "weird:1"):
-            self.options["endpoints"] = []
+            self.options["endpoint"] = []
             self.assertRaises(SystemExit, self.start, "-e", words)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gc
 import os
+import re
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -30,17 +34,36 @@ from messageu.server import (
     Door,
     Expiry,
     Health,
+    JsonLogged,
     Limits,
     Metrics,
     Monitoring,
     Networks,
     RelayService,
+    Stream,
     control_path,
     heed_signals,
     read_limits,
     read_networks,
 )
 from messageu.server.v3 import Offer
+from messageu.settings import (
+    COMMAND_LINE,
+    CONFIG,
+    CONFIG_SIZE_LIMIT,
+    DEFAULT,
+    POSTGRES_SCHEMES,
+    PREFIX,
+    SETTINGS,
+    BadSetting,
+    Given,
+    Kind,
+    from_command_line,
+    from_environment,
+    from_file,
+    settle,
+    show,
+)
 from messageu.store import SCHEMA_VERSION, Committed, IChecked, Quota, SqliteStore, beside
 
 if TYPE_CHECKING:
@@ -49,12 +72,15 @@ if TYPE_CHECKING:
 _log = Logger()
 
 DEFAULT_PORT: Final = 1357
-POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
-POSTGRES_CONNECTIONS: Final = 4
 POSTGRES_CONNECTIONS_LIMIT: Final = 64
 DEFAULT_V3_PORT: Final = 1358
 REGISTRATIONS: Final = {mode.name.lower(): mode for mode in Registration}
-EXCLUDE_EACH_OTHER: Final = (("control", "no-control"), ("v3", "no-v3"), ("no-v2", "no-v3"))
+V3_ENDPOINTS: Final = ("tcp:", "systemd:")
+EXCLUDE_EACH_OTHER: Final = (
+    ("control", "no-control"),
+    ("v3", "no-v3"),
+    ("no-v2", "no-v3"),
+)
 PORT_FILE_SIZE_LIMIT: Final = 64
 DAY: Final = 86_400.0
 INDENT: Final = " " * 4
@@ -79,140 +105,34 @@ class Options(UsageOptions):
         "tcp:1357:interface=127.0.0.1."
     )
 
-    optParameters: ClassVar[list[list[Any]]] = [
-        [
-            "port-file",
-            None,
-            "myport.info",
-            (
-                "File that holds the TCP port as decimal text; used when no endpoint is given. "
-                f"If it is missing or invalid, the port is {DEFAULT_PORT}."
-            ),
-        ],
-        [
-            "database",
-            "d",
-            "defensive.db",
-            (
-                "What keeps users and messages: an SQLite file, made when it is missing; or "
-                "postgresql://user@host/database, which several relays may share."
-            ),
-        ],
-        [
-            "database-connections",
-            None,
-            POSTGRES_CONNECTIONS,
-            "Connections to PostgreSQL that store and read; there are two more.",
-            int,
-        ],
-        [
-            "expire-after",
-            None,
-            None,
-            "Days after which a message that nobody has fetched is deleted. [default: never]",
-            float,
-        ],
-        [
-            "v3-certificate",
-            None,
-            None,
-            (
-                "File that holds the certificate for v3 and its key; made when it is missing. "
-                "[default: the name of the database and .tls.pem]"
-            ),
-        ],
-        [
-            "registration",
-            None,
-            "open",
-            (
-                "Who may register over v3: open, token (those whom messageu-admin has made a "
-                "token for) or closed."
-            ),
-        ],
-        [
-            "control",
-            None,
-            None,
-            (
-                "Unix socket for messageu-admin, which makes backups. "
-                "[default: the name of the database and .control]"
-            ),
-        ],
-        [
-            "proxy-protocol",
-            None,
-            None,
-            (
-                "Networks of load balancers, such as 10.0.0.0/8,127.0.0.1: every connection must "
-                "come from there, and begin with a PROXY header (v1 or v2)."
-            ),
-        ],
-        [
-            "drain",
-            None,
-            0.0,
-            "Seconds for which it still serves, and is not ready, after SIGTERM or SIGINT.",
-            float,
-        ],
-    ]
-
-    optFlags: ClassVar[list[list[Any]]] = [
-        ["no-control", None, "Make no socket for messageu-admin."],
-        ["no-v2", None, "Serve v3 only."],
-        ["no-v3", None, "Serve v2 only."],
-        [
-            "proxied-goodbyes",
-            None,
-            "Behind a balancer, too, a client of v2 that ends its half has its mail.",
-        ],
-    ]
-
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self["endpoints"] = []
-        self["v3"] = []
-        self["health"] = None
-        self["metrics"] = None
-        self["limits"] = []
+        self._words: dict[str, list[str]] = {}
+        self._config: str | None = None
+        self._shows = False
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the options; one line says what is wrong with them.
 
         :raises SystemExit: when something is. After a UsageError ``twistd`` 26.4 ends with 0.
         """
+        self._words.clear()
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except UsageError as error:
             raise SystemExit(f"messageu: {error} (--help explains the options)") from None
 
-    def opt_endpoint(self, description: str) -> None:
-        """Where to listen for v2, perhaps several times. [default: tcp: and the port in the file]"""
-        _check_endpoint(description)
-        self["endpoints"].append(description)
+    def say(self, name: str, word: str) -> None:
+        """The command line says this of a setting."""
+        self._words.setdefault(name, []).append(word)
 
-    opt_e = opt_endpoint
+    def opt_config(self, path: str) -> None:
+        """File of settings, in TOML: its keys are the names of the other options. [default: none]"""
+        self._config = path
 
-    def opt_v3(self, description: str) -> None:
-        """Where to listen for v3, perhaps several times: a tcp: endpoint. [default: tcp:1358]"""
-        _check_endpoint(description)
-        if not description.startswith("tcp:"):
-            raise UsageError(f"--v3 wants a tcp: endpoint, not {description!r}")
-        self["v3"].append(description)
-
-    def opt_health(self, description: str) -> None:
-        """Where to answer /healthz and /readyz over HTTP, as a load balancer asks. [default: nowhere]"""
-        _check_endpoint(description)
-        self["health"] = description
-
-    def opt_metrics(self, description: str) -> None:
-        """Where to answer /metrics over HTTP, as Prometheus asks. [default: nowhere]"""
-        _check_endpoint(description)
-        self["metrics"] = description
-
-    def opt_limit(self, setting: str) -> None:
-        """Set a limit, as NAME=VALUE; may be given several times. [default: see --limits]"""
-        self["limits"].append(setting)
+    def opt_show_config(self) -> None:
+        """Print what counts of all settings, and where each comes from, and exit."""
+        self._shows = True
 
     def opt_limits(self) -> None:
         """Print the limits that --limit can set, and exit."""
@@ -220,26 +140,74 @@ class Options(UsageOptions):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Check what can be checked without touching anything."""
+        """Put together what was said, and check what can be checked without touching anything."""
+        settled = self._settle()
+        for name, given in settled.items():
+            value = given.value
+            self[name] = list(value) if isinstance(value, tuple) else value
         try:
-            self["settings"] = read_limits(self["limits"])
+            self._check()
+        except UsageError as error:
+            raise UsageError(f"{error}{_origin(str(error), settled)}") from None
+        if self._shows:
+            print("\n".join(show(settled)))  # noqa: T201 - as --help does
+            raise SystemExit(0)
+
+    def _settle(self) -> Mapping[str, Given]:
+        path = self._config or os.environ.get(PREFIX + CONFIG.upper())
+        try:
+            return settle(
+                from_file(path, _content(path)) if path else {},
+                from_environment(os.environ),
+                from_command_line(self._words),
+            )
+        except BadSetting as error:
+            raise UsageError(str(error)) from None
+
+    def _check(self) -> None:
+        self._check_endpoints()
+        self._check_numbers()
+        self._check_logs()
+        try:
+            self["settings"] = read_limits(self["limit"])
         except BadLimit as error:
             raise UsageError(f"--limit: {error}") from None
+        if self["registration"] not in REGISTRATIONS:
+            raise UsageError("--registration is open, token or closed")
+        self["networks"] = self._read_networks()
+        for one, other in EXCLUDE_EACH_OTHER:
+            if self[one] and self[other]:
+                raise UsageError(f"--{one} and --{other} exclude each other")
+
+    def _check_endpoints(self) -> None:
+        for name in ("endpoint", "v3", "health", "metrics"):
+            given = self[name] or ()
+            for description in (given,) if isinstance(given, str) else given:
+                _check_endpoint(description)
+        for description in self["v3"]:
+            if not description.startswith(V3_ENDPOINTS):
+                raise UsageError(f"--v3 wants a tcp: or systemd: endpoint, not {description!r}")
+
+    def _check_logs(self) -> None:
+        above: Mapping[str, Any] = self.parent or {}
+        if not self["json-logs"]:
+            return
+        if above and "nodaemon" not in above:
+            raise UsageError("--json-logs is for twistd; twist has --log-format=json")
+        for other in ("logger", "syslog"):
+            if above.get(other):
+                raise UsageError(f"--json-logs and --{other} of twistd exclude each other")
+        if above.get("logfile") == "-" and not above.get("nodaemon"):
+            raise UsageError("daemons cannot log to stdout")
+
+    def _check_numbers(self) -> None:
         days = self["expire-after"]
         if days is not None and not 0 < days < float("inf"):
             raise UsageError("--expire-after wants a number of days above 0")
         if not 0 < self["database-connections"] <= POSTGRES_CONNECTIONS_LIMIT:
             raise UsageError(f"--database-connections is 1 to {POSTGRES_CONNECTIONS_LIMIT}")
-        try:
-            self["registration"] = REGISTRATIONS[self["registration"]]
-        except KeyError:
-            raise UsageError("--registration is open, token or closed") from None
         if not 0 <= self["drain"] < float("inf"):
             raise UsageError("--drain wants a number of seconds")
-        self["networks"] = self._read_networks()
-        for one, other in EXCLUDE_EACH_OTHER:
-            if self[one] and self[other]:
-                raise UsageError(f"--{one} and --{other} exclude each other")
 
     def _read_networks(self) -> Networks | None:
         if self["proxy-protocol"] is None:
@@ -250,6 +218,51 @@ class Options(UsageOptions):
             return read_networks(self["proxy-protocol"])
         except BadNetworks as error:
             raise UsageError(f"--proxy-protocol: {error}") from None
+
+
+def _add_options() -> None:
+    """Make an option of every setting, as Twisted looks for them."""
+    for setting in SETTINGS.values():
+        if setting.kind is Kind.SWITCH:
+            option: Any = _switch(setting.name)
+        else:
+            option = _parameter(setting.name)
+        option.__doc__ = setting.help
+        for name in filter(None, (setting.name, setting.short)):
+            setattr(Options, f"opt_{name.replace('-', '_')}", option)
+
+
+def _parameter(name: str) -> Callable[[Options, str], None]:
+    def option(options: Options, word: str) -> None:
+        options.say(name, word)
+
+    return option
+
+
+def _switch(name: str) -> Callable[[Options], None]:
+    def option(options: Options) -> None:
+        options.say(name, "yes")
+
+    return option
+
+
+_add_options()
+
+
+def _origin(complaint: str, settled: Mapping[str, Given]) -> str:
+    """Where settings come from that a complaint names, if they are not on the command line."""
+    named = re.findall(r"--([\w-]+)", complaint)
+    sources = {settled[name].source for name in named if name in settled}
+    others = sorted(sources - {COMMAND_LINE, DEFAULT})
+    return f" (from {', '.join(others)})" if others else ""
+
+
+def _content(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(CONFIG_SIZE_LIMIT + 1)
+    except OSError as error:
+        raise BadSetting(f"{path}: {error.strerror}") from None
 
 
 def _check_endpoint(description: str) -> None:
@@ -284,19 +297,32 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     metrics = None if options["metrics"] is None else Metrics()
     committed = None if metrics is None else metrics.committed
     database = _database(options, reactor, quota, committed)
-    service = RelayService(
+    relay = RelayService(
         _doors(options, reactor),
         database.store,
         clock,
         limits,
         None if days is None else Expiry(days * DAY, time.time),
         _keep_stderr(),
-        _control(options, database, reactor, lambda: _status(database, service)),
+        _control(options, database, reactor, lambda: _status(database, relay)),
         _offer(options, database, reactor),
         _balancing(options, database.store, reactor),
         None if metrics is None else _monitoring(options, metrics, database, reactor),
     )
-    return service
+    if not options["json-logs"]:
+        return relay
+    return JsonLogged(relay, lambda: _log_stream(options.parent or {}, reactor))
+
+
+def _log_stream(above: Mapping[str, Any], reactor: Any) -> Stream:
+    """Where twistd would log text, which is said before the name of the plugin."""
+    path = above.get("logfile") or ("-" if above.get("nodaemon", True) else "twistd.log")
+    if path == "-":
+        return sys.stdout
+    file: Any = LogFile.fromFullPath(path)
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+    return cast(Stream, file)
 
 
 @frozen
@@ -354,7 +380,7 @@ def _postgres(
 def _doors(options: Options, reactor: Any) -> Sequence[Door]:
     if options["no-v2"]:
         return ()
-    doors = [Door(text, serverFromString(reactor, text)) for text in options["endpoints"]]
+    doors = [Door(text, serverFromString(reactor, text)) for text in options["endpoint"]]
     if doors:
         return doors
     text = f"tcp:{read_port(Path(options['port-file']))}"
@@ -370,7 +396,13 @@ def _offer(options: Options, database: _Database, reactor: Any) -> Offer | None:
         doors = [Door(f"v3 on {text}", serverFromString(reactor, f"{text}:backlog={BACKLOG}"))]
     given = options["v3-certificate"]
     certificate = beside(database.beside, ".tls.pem") if given is None else Path(given).absolute()
-    return Offer(doors, certificate, database.store.accounts, options["registration"], time.time)
+    return Offer(
+        doors,
+        certificate,
+        database.store.accounts,
+        REGISTRATIONS[options["registration"]],
+        time.time,
+    )
 
 
 def _balancing(options: Options, store: IChecked, reactor: Any) -> Balancing:

@@ -28,6 +28,7 @@ from ._doors import Door
 from ._drain import heed_signals
 from ._factory import RelayFactory
 from ._health import Health
+from ._json_logs import JsonLogged, JsonLogObserver, Stream
 from ._limits import Limits
 from ._metrics import IMetrics, Metrics, NoMetrics
 from ._monitoring import Monitoring
@@ -61,6 +62,8 @@ __all__ = [
     "Health",
     "IMetrics",
     "InviteRequest",
+    "JsonLogObserver",
+    "JsonLogged",
     "LimitSettings",
     "Limits",
     "Metrics",
@@ -75,6 +78,7 @@ __all__ = [
     "Request",
     "StartFailed",
     "StatusRequest",
+    "Stream",
     "Value",
     "control_path",
     "decode_answer",

@@ -1,0 +1,127 @@
+"""What an operator sees of a relay in a process of its own: metrics, logs in JSON, settings from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from http.client import HTTPConnection
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.sockets.client import PATIENCE, message, wait_until
+
+from .children import ANY_PORT, ProcessTestCase, Relay
+
+METRICS = ("--metrics", "tcp:0:interface=127.0.0.1")
+
+
+def scrape(relay: Relay) -> dict[tuple[str, ...], float]:
+    """The samples that a relay tells: name and label values, and the number."""
+    port = int(re.search(r"MetricsFactory starting on (\d+)", relay.log)[1])
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class MetricsTests(ProcessTestCase):
+    """A relay that Prometheus asks."""
+
+    def test_counts(self) -> None:
+        """What the threads of the store measure, and what waits in the mailboxes, is told, too."""
+        relay = self.start(*ANY_PORT, *METRICS)
+        client = relay.dial()
+        anna = client.register(b"anna")
+        self.assertEqual(client.ask(message(anna, anna, b"sealed")).code, 2103)
+        scrape(relay)  # begins to count what waits
+        wait_until(lambda: ("messageu_waiting_bytes", "v2") in scrape(relay), "it has counted")
+        samples = scrape(relay)
+        self.assertEqual(samples["messageu_waiting_messages", "v2"], 1)
+        self.assertEqual(samples["messageu_waiting_bytes", "v2"], len(b"sealed"))
+        self.assertEqual(samples["messageu_connections", "v2"], 1)
+        self.assertEqual(samples["messageu_requests_total", "v2", "603", "answered"], 1)
+        self.assertEqual(samples["messageu_condition", "ready"], 1)
+        self.assertGreaterEqual(samples["messageu_store_commit_seconds_count",], 2)
+        client.close()
+        self.assertEqual(relay.stop(), -signal.SIGTERM)
+
+
+class JsonLogTests(ProcessTestCase):
+    """A relay that logs JSON."""
+
+    def check(self, lines: list[str]) -> list[dict[str, object]]:
+        """Each line is an object with what every event has."""
+        events = [json.loads(line) for line in lines]
+        for event in events:
+            self.assertLessEqual({"time", "level", "system", "text"}, set(event))
+        return events
+
+    def test_foreground(self) -> None:
+        """Everything from the first line on is JSON, on standard output."""
+        relay = self.start(*ANY_PORT, "--json-logs")
+        self.assertEqual(relay.stop(), -signal.SIGTERM)
+        events = self.check(relay.log.splitlines())
+        served = [event for event in events if "doors" in event]
+        self.assertEqual(len(served), 1)
+        self.assertIn("serves tcp:0:interface=127.0.0.1", served[0]["text"])
+        self.assertEqual(events[-1]["text"].startswith("Server Shut Down"), True)
+
+    def test_daemon(self) -> None:
+        """A daemon's log file is JSON from the first line on, and SIGUSR1 begins a new one."""
+        relay = self.start_daemon(*ANY_PORT, "--json-logs")
+        client = relay.dial()
+        client.register(b"anna")
+        client.close()
+        rotated = self.folder / "relay.log.1"
+        os.kill(relay.pid, signal.SIGUSR1)
+        wait_until(rotated.exists, "the log is rotated")
+        os.kill(relay.pid, signal.SIGTERM)
+        wait_until(lambda: not (self.folder / "relay.pid").exists(), "it has ended")
+        for path in (rotated, self.folder / "relay.log"):
+            self.assertTrue(self.check(path.read_text().splitlines()))
+
+    def test_refused(self) -> None:
+        """Where it could not be so, that is said in one line."""
+        for way, before, line in (
+            ("twist", (), "--json-logs is for twistd; twist has --log-format=json"),
+            ("twistd", ("--syslog",), "--json-logs and --syslog of twistd exclude each other"),
+        ):
+            finished = self.run_to_end(self.command(way, "--json-logs", before=before))
+            self.assertEqual(finished.returncode, 1)
+            self.assertIn(f"messageu: {line}", finished.stderr)
+
+
+class ConfigTests(ProcessTestCase):
+    """A relay that is told what to do by a file."""
+
+    def test_file(self) -> None:
+        """It serves as the file says, and paths are meant from where the command was given."""
+        Path(self.folder, "relay.toml").write_text(
+            "endpoint = 'tcp:0:interface=127.0.0.1'\nno-v3 = true\ndatabase = 'mail.db'\n"
+        )
+        relay = self.start("--config", "relay.toml")
+        client = relay.dial()
+        self.assertTrue(client.register(b"anna"))
+        client.close()
+        self.assertEqual(relay.stop(), -signal.SIGTERM)
+        self.assertTrue((self.folder / "mail.db").exists())
+
+    def test_unknown_key(self) -> None:
+        """A key that there is not is refused in one line."""
+        Path(self.folder, "relay.toml").write_text("endpiont = 'tcp:1'\n")
+        finished = self.run_to_end(self.command("twistd", "--config", "relay.toml"))
+        self.assertEqual(finished.returncode, 1)
+        self.assertEqual(
+            finished.stderr,
+            "messageu: relay.toml: there is no setting 'endpiont' (--help explains the options)\n",
+        )
