@@ -319,9 +319,11 @@ def _from_toml(file: str, key: str, value: Any) -> Any:
     if setting.kind is Kind.LIST and isinstance(value, str):
         value = [value]
     kind = setting.kind
-    fits = isinstance(value, _TYPES[kind]) and (
-        isinstance(value, bool) == (kind is Kind.SWITCH)
-        and (kind is not Kind.LIST or all(isinstance(each, str) for each in value))
+    parts: Sequence[object] = value if isinstance(value, list) else ()
+    fits = (
+        isinstance(value, _TYPES[kind])
+        and isinstance(value, bool) == (kind is Kind.SWITCH)
+        and all(isinstance(each, str) for each in parts)
     )
     if not fits:
         raise BadSetting(f"{file}: {key} wants {_WANTED[kind]}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from attrs import frozen
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -34,6 +35,7 @@ from messageu.server import (
     Door,
     Expiry,
     Health,
+    Inspection,
     JsonLogged,
     Limits,
     Metrics,
@@ -437,7 +439,11 @@ def _control(
     path = control_path(database.beside) if given is None else Path(given).absolute()
     store = database.store
     accounts = None if options["no-v3"] else store.accounts
-    factory = ControlFactory(store, status, reactor, accounts=accounts)
+    expire: dict[str, Callable[[float], Deferred[int]]] = {"v2": store.expire}
+    if accounts is not None:
+        expire["v3"] = accounts.expire
+    inspection = Inspection(store.surveys, expire, time.time)
+    factory = ControlFactory(store, status, reactor, accounts=accounts, inspection=inspection)
     return ControlSocket(path, factory, reactor, required=given is not None)
 
 

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.sockets.client import PATIENCE, message, wait_until
 
 from .children import ANY_PORT, ProcessTestCase, Relay
+from .test_backup import AdminTestCase
 
 METRICS = ("--metrics", "tcp:0:interface=127.0.0.1")
 
@@ -125,3 +126,42 @@ class ConfigTests(ProcessTestCase):
             finished.stderr,
             "messageu: relay.toml: there is no setting 'endpiont' (--help explains the options)\n",
         )
+
+
+class AdminTests(AdminTestCase):
+    """The operator's command about users and their mail, as text and as JSON."""
+
+    def test_users_and_mail(self) -> None:
+        """It counts and lists users, finds the largest mailboxes, and lets old mail expire."""
+        relay = self.start(*ANY_PORT)
+        client = relay.dial()
+        anna, bob = client.register(b"anna"), client.register(b"bob")
+        for content in (b"1", b"22"):
+            client.ask(message(anna, bob, content))
+        client.close()
+        self.assertEqual(self.succeed("users"), "users_v2: 2\nusers_v3: 0\n")
+        self.assertEqual(
+            json.loads(self.succeed("users", "--json")), {"users_v2": 2, "users_v3": 0}
+        )
+        self.assertEqual(
+            self.succeed("users", "--names", "v2"), f"{anna.hex()} anna\n{bob.hex()} bob\n"
+        )
+        text = self.succeed("users", "--names", "v2", "--limit", "1")
+        self.assertEqual(text, f"{anna.hex()} anna\nthere are more: --after 1\n")
+        self.assertEqual(
+            json.loads(self.succeed("users", "--names", "v2", "--after", "1", "--json")),
+            {"users": [{"id": bob.hex(), "name": "bob"}], "next": None},
+        )
+        self.assertEqual(self.succeed("mailboxes"), f"v2 {bob.hex()}: 2 messages, 3 bytes\n")
+        self.assertEqual(
+            json.loads(self.succeed("mailboxes", "--largest", "1", "--json")),
+            {"mailboxes": [{"protocol": "v2", "id": bob.hex(), "messages": 2, "bytes": 3}]},
+        )
+        self.assertEqual(self.succeed("expire", "--before", "1"), "expired_v2: 0\n")
+        self.assertEqual(
+            json.loads(self.succeed("expire", "--before", "1e-9", "--json")), {"expired_v2": 2}
+        )
+        self.assertEqual(self.succeed("mailboxes"), "")
+        self.assertIn("version", json.loads(self.succeed("status", "--json")))
+        for words in (("expire",), ("expire", "--before", "0"), ("mailboxes", "--largest", "0")):
+            self.assertEqual(self.admin(*words).returncode, 2)

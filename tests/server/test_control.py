@@ -27,10 +27,13 @@ from messageu.server import (
     ControlSocket,
     ControlUnusable,
     Done,
+    ExpireRequest,
     Failed,
     InviteRequest,
+    MailboxesRequest,
     ReleaseRequest,
     StatusRequest,
+    UsersRequest,
     Value,
     decode_answer,
     encode_request,
@@ -59,6 +62,10 @@ class LineTests(SynchronousTestCase):
             BackupRequest(Path(os.fsdecode(b"/\xff\xe4"))),
             InviteRequest(),
             ReleaseRequest(Handle("an.na")),
+            UsersRequest(),
+            UsersRequest("v3", 2**63 - 1, 1000),
+            MailboxesRequest(20),
+            ExpireRequest(0.1),
         ):
             self.assertEqual(decode_request(encode_request(request)), request)
 
@@ -71,6 +78,10 @@ class LineTests(SynchronousTestCase):
         """What is no request is refused."""
         for line in (
             *(b"", b"stop", b"status now", b"backup", b"backup a", b"backup /a\0b", b"\xff"),
+            *(b"users v2", b"users v4 0 1", b"users v2 -1 1", b"users v2 0 0", b"users v2 0 1001"),
+            *(b"users v2 0 x", b"users \xff 0 1", b"users v2 9223372036854775808 1"),
+            *(b"mailboxes", b"mailboxes 0", b"mailboxes 1001", b"mailboxes x"),
+            *(b"expire", b"expire 0", b"expire -1", b"expire nan", b"expire inf", b"expire x"),
             *(b"invite me", b"release-name", b"release-name Anna", b"release-name \xff"),
         ):
             self.assertRaises(ControlError, decode_request, line)

@@ -3,16 +3,22 @@
 from ._balancing import Balancing
 from ._control import (
     LINE_LIMIT,
+    MAILBOXES_LIMIT,
+    PROTOCOLS,
+    USERS_LIMIT,
     Advance,
     Answer,
     BackupRequest,
     ControlError,
     Done,
+    ExpireRequest,
     Failed,
     InviteRequest,
+    MailboxesRequest,
     ReleaseRequest,
     Request,
     StatusRequest,
+    UsersRequest,
     Value,
     decode_answer,
     encode_request,
@@ -28,6 +34,7 @@ from ._doors import Door
 from ._drain import heed_signals
 from ._factory import RelayFactory
 from ._health import Health
+from ._inspection import Inspection
 from ._json_logs import JsonLogged, JsonLogObserver, Stream
 from ._limits import Limits
 from ._metrics import IMetrics, Metrics, NoMetrics
@@ -42,6 +49,9 @@ from ._settings import LIMITS, BadLimit, LimitSettings, read_limits
 __all__ = [
     "LIMITS",
     "LINE_LIMIT",
+    "MAILBOXES_LIMIT",
+    "PROTOCOLS",
+    "USERS_LIMIT",
     "Advance",
     "Answer",
     "BackupRequest",
@@ -55,17 +65,20 @@ __all__ = [
     "ControlUnusable",
     "Done",
     "Door",
+    "ExpireRequest",
     "Expiry",
     "Failed",
     "Header",
     "HeaderReader",
     "Health",
     "IMetrics",
+    "Inspection",
     "InviteRequest",
     "JsonLogObserver",
     "JsonLogged",
     "LimitSettings",
     "Limits",
+    "MailboxesRequest",
     "Metrics",
     "Monitoring",
     "Networks",
@@ -79,6 +92,7 @@ __all__ = [
     "StartFailed",
     "StatusRequest",
     "Stream",
+    "UsersRequest",
     "Value",
     "control_path",
     "decode_answer",

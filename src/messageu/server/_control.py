@@ -20,6 +20,15 @@ LINE_LIMIT: Final = 8192
 """Bytes of a line: a path is at most half as long."""
 
 
+PROTOCOLS: Final = ("v2", "v3")
+
+USERS_LIMIT: Final = 1_000
+"""Names in one answer."""
+
+MAILBOXES_LIMIT: Final = 1_000
+"""Mailboxes of a protocol in one answer."""
+
+
 class ControlError(Exception):
     """A line that means nothing; the text says what is wrong, and quotes nothing."""
 
@@ -52,6 +61,37 @@ class ReleaseRequest:
 
 
 @frozen
+class UsersRequest:
+    """How many users are there, and of one protocol, who?
+
+    :ivar protocol: whose names are asked for; empty: nobody's.
+    :ivar after: 0, or the ``next`` of the page before.
+    :ivar limit: names at the most.
+    """
+
+    protocol: str = ""
+    after: int = 0
+    limit: int = 0
+
+
+@frozen
+class MailboxesRequest:
+    """Which are the largest mailboxes of each protocol?
+
+    :ivar count: so many of each.
+    """
+
+    count: int
+
+
+@frozen
+class ExpireRequest:
+    """Delete mail that has waited for longer than so many days."""
+
+    days: float
+
+
+@frozen
 class Advance:
     """So much of a backup is done, of how much."""
 
@@ -81,7 +121,15 @@ class Failed:
     text: str
 
 
-Request: TypeAlias = StatusRequest | BackupRequest | InviteRequest | ReleaseRequest
+Request: TypeAlias = (
+    StatusRequest
+    | BackupRequest
+    | InviteRequest
+    | ReleaseRequest
+    | UsersRequest
+    | MailboxesRequest
+    | ExpireRequest
+)
 Answer: TypeAlias = Advance | Value | Done | Failed
 
 
@@ -102,6 +150,14 @@ def encode_request(request: Request) -> bytes:
             return b"invite"
         case ReleaseRequest(name):
             return b"release-name " + name.raw
+        case UsersRequest("", _, _):
+            return b"users"
+        case UsersRequest(protocol, after, limit):
+            return f"users {protocol} {after} {limit}".encode("ascii")
+        case MailboxesRequest(count):
+            return b"mailboxes %d" % count
+        case ExpireRequest(days):
+            return f"expire {days!r}".encode("ascii")
 
 
 def decode_request(line: bytes) -> Request:
@@ -138,11 +194,49 @@ def _decode_backup(rest: bytes) -> BackupRequest:
     return BackupRequest(Path(os.fsdecode(rest)))
 
 
+def _decode_users(rest: bytes) -> UsersRequest:
+    if not rest:
+        return UsersRequest()
+    try:
+        protocol, after, limit = rest.decode("ascii").split(" ")
+        request = UsersRequest(protocol, int(after), int(limit))
+    except ValueError:  # of which UnicodeDecodeError is one
+        raise ControlError("there is no such request") from None
+    if protocol not in PROTOCOLS or not 0 <= request.after < 2**63:
+        raise ControlError("there is no such request")
+    if not 0 < request.limit <= USERS_LIMIT:
+        raise ControlError(f"1 to {USERS_LIMIT} names can be asked for at once")
+    return request
+
+
+def _decode_mailboxes(rest: bytes) -> MailboxesRequest:
+    try:
+        count = int(rest)
+    except ValueError:
+        raise ControlError("there is no such request") from None
+    if not 0 < count <= MAILBOXES_LIMIT:
+        raise ControlError(f"1 to {MAILBOXES_LIMIT} mailboxes can be asked for")
+    return MailboxesRequest(count)
+
+
+def _decode_expire(rest: bytes) -> ExpireRequest:
+    try:
+        days = float(rest)
+    except ValueError:
+        raise ControlError("there is no such request") from None
+    if not 0 < days < float("inf"):
+        raise ControlError("this is no number of days above 0")
+    return ExpireRequest(days)
+
+
 _REQUESTS: Final[Mapping[bytes, Callable[[bytes], Request]]] = {
     b"status": _alone(StatusRequest),
     b"backup": _decode_backup,
     b"invite": _alone(InviteRequest),
     b"release-name": _decode_release,
+    b"users": _decode_users,
+    b"mailboxes": _decode_mailboxes,
+    b"expire": _decode_expire,
 }
 
 

@@ -32,14 +32,18 @@ from ._control import (
     BackupRequest,
     ControlError,
     Done,
+    ExpireRequest,
     Failed,
     InviteRequest,
+    MailboxesRequest,
     ReleaseRequest,
     StatusRequest,
+    UsersRequest,
     Value,
     decode_request,
     encode_answer,
 )
+from ._inspection import Inspection
 
 CONTROL_CONNECTIONS: Final = 8
 """Commands that a relay listens to at once."""
@@ -115,6 +119,21 @@ class ControlProtocol(LineOnlyReceiver):
                 self._ask_accounts(_invite)
             case ReleaseRequest(name):
                 self._ask_accounts(lambda accounts: _release(accounts, name))
+            case UsersRequest() | MailboxesRequest() | ExpireRequest():
+                self._inspect(request)
+
+    def _inspect(self, request: UsersRequest | MailboxesRequest | ExpireRequest) -> None:
+        inspection = self._relay.inspection
+        match request:
+            case UsersRequest():
+                asked = inspection.users(request)
+            case MailboxesRequest():
+                asked = inspection.mailboxes(request)
+            case ExpireRequest():
+                asked = inspection.expire_now(request)
+        answered: Deferred[Sequence[Answer]] = Deferred.fromCoroutine(asked)
+        answered.addErrback(lambda failure: [_failed(failure)])
+        answered.addCallback(self._answer)
 
     def _ask_accounts(self, ask: Callable[[IAccountStore], Deferred[Sequence[Answer]]]) -> None:
         accounts = self._relay.accounts
@@ -200,6 +219,7 @@ class ControlFactory(ServerFactory):
 
     :param store: what is to be backed up.
     :param status: what there is to know about the relay, by name.
+    :param inspection: answers what is asked about users and their mail.
     :param clock: for deadlines.
     :param accounts: those of v3, if it is served.
     :param user_of: the user at the other end of a connection, by its socket.
@@ -214,8 +234,10 @@ class ControlFactory(ServerFactory):
         clock: IReactorTime,
         user_of: Callable[[socket.socket], int] = peer_uid,
         accounts: IAccountStore | None = None,
+        inspection: Inspection | None = None,
     ) -> None:
         self.accounts = accounts
+        self.inspection = inspection or Inspection({}, {}, clock.seconds)
         self.user_of = user_of
         self.store = store
         self.status = status
