@@ -13,7 +13,7 @@ from messageu.wire import v3
 
 from .._accepting import AcceptingFactory
 from .._limits import Limits
-from .._metrics import IMetrics
+from .._metrics import NOBODY_ASKS, IMetrics
 from .._notices import Notices
 from ._exchange import TOO_LARGE_READ, Exchange
 from ._feeder import Feeder
@@ -46,7 +46,7 @@ class RelayFactory(AcceptingFactory):
         registration: Registration,
         peer_name: Callable[[str], str],
         notices: Notices,
-        metrics: IMetrics,
+        metrics: IMetrics = NOBODY_ASKS,
     ) -> None:
         super().__init__(clock, limits)
         # The oldest first. Who has authenticated stays in it until somebody looks.
