@@ -20,10 +20,11 @@ fds = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 64) for each in sys.argv[2 : 2 + co
 for place, fd in enumerate(fds):
     os.dup2(fd, 3 + place)
     os.close(fd)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count))
+names = ":".join(["messageu.socket"] * count)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count), LISTEN_FDNAMES=names)
 os.execv(sys.argv[2 + count], sys.argv[2 + count :])
 """
-"""What systemd does: descriptors from 3 on, and two variables that tell of them."""
+"""What systemd does: descriptors from 3 on, and three variables that tell of them."""
 
 
 class SocketActivationTests(ProcessTestCase):
