@@ -13,7 +13,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from messageu.server import LimitSettings
 from messageu.settings import from_file
 
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "single"
 TWISTD = Path(sys.executable).with_name("twistd")
 
 
@@ -28,7 +28,7 @@ def directives(name: str) -> dict[str, list[str]]:
 
 
 class UnitTests(SynchronousTestCase):
-    """deploy/systemd."""
+    """deploy/single."""
 
     def test_systemd_understands(self) -> None:
         """systemd-analyze has nothing to say about the units, once the program is where it is here."""
