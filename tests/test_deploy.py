@@ -94,7 +94,7 @@ class RelayTests(SynchronousTestCase):
         for name, options in relays().items():
             ports = [
                 int(re.match(r"tcp:(\d+)", where)[1])
-                for where in (options["endpoints"][0], options["v3"][0], options["health"])
+                for where in (options["endpoint"][0], options["v3"][0], options["health"])
             ]
             expected = {
                 (relay, address, str(port), str(ports[2]))

@@ -75,11 +75,11 @@ class Source(SqliteFixture):
 class Life:
     """What clients and accounts do with a store.
 
-    :ivar clients: how many clients there are.
+    :ivar clients: the ids of all clients.
     """
 
     fixture: Any
-    clients: int = 0
+    clients: list[ClientId] = field(factory=list)
     envelopes: Iterator[int] = field(factory=lambda: count(1))
 
     def do(self, deferred: Any) -> Any:
@@ -89,24 +89,27 @@ class Life:
     def register(self, number: int) -> None:
         """A client comes, if the name is free."""
         name = UserName(f"client {number}".encode())
-        if isinstance(self.do(self.fixture.store.register(name, key(number))), ClientId):
-            self.clients += 1
+        client = self.do(self.fixture.store.register(name, key(number)))
+        if isinstance(client, ClientId):
+            self.clients.append(client)
+
+    def client(self, number: int) -> ClientId:
+        """The id of one of the clients, or of nobody."""
+        return self.clients[number] if number < len(self.clients) else STRANGER
 
     def put(self, sender: int, recipient: int, size: int) -> None:
         """A message is sent, if both are there."""
         content = bytes([sender, recipient]) * (size // 2) + bytes(size % 2)
         kind = 1 + recipient % 4
-        self.do(self.fixture.store.put([Envelope(id_of(sender), id_of(recipient), kind, content)]))
+        sent = Envelope(self.client(sender), self.client(recipient), kind, content)
+        self.do(self.fixture.store.put([sent]))
 
     def fetch(self, client: int, messages: int, end: str) -> None:
         """Some mail is fetched, and settled, released, or on its way when all ends."""
-        if client >= self.clients:
-            return
-        lease = self.do(self.fixture.store.lease(id_of(client), messages, HUGE, HUGE))
-        if end == "settle":
-            self.do(self.fixture.store.settle(lease))
-        elif end == "release":
-            self.do(self.fixture.store.release(lease))
+        if client < len(self.clients):
+            lease = self.do(self.fixture.store.lease(self.client(client), messages, HUGE, HUGE))
+            if end != "nothing":
+                self.do(getattr(self.fixture.store, end)(lease))
 
     def pass_time(self, seconds: int) -> None:
         """It is later."""
@@ -195,12 +198,12 @@ def live(fixture: Any) -> Life:
     return life
 
 
-def answers(fixture: Any, clients: int) -> Iterator[object]:
+def answers(fixture: Any, clients: Sequence[ClientId]) -> Iterator[object]:
     """What a store says to everything that it can be asked. It is another one after that.
 
-    Ids of messages that are made meanwhile are left out: here each mailbox counts for itself.
+    Ids of messages that are made meanwhile are left out: in PostgreSQL each mailbox counts for itself.
     """
-    ids = [*map(id_of, range(clients)), STRANGER]
+    ids = [*clients, STRANGER]
     yield "mailboxes", [list(_of_client(fixture, each, ids)) for each in ids]
     yield "expiry", fixture.result(fixture.store.expire(fixture.time - 6))
     for each in ids:

@@ -11,11 +11,13 @@ from messageu.model import Envelope
 from messageu.store import Quota, StoreUnusable
 from messageu.store._export import TABLES, Left
 from messageu.store.postgres import PostgresAddress, _filling, _migration, _schema
+from messageu.store.postgres._engine import CommitUnconfirmedError, PostgresEngine
 from messageu.testing.postgres import Schema
 
 from .moving import CLIENTS, SIZES, Life, MovingCase, answers, dump, id_of, live
 
 QUOTA = Quota(5, 300_000)
+IDS = [id_of(number) for number in range(CLIENTS)]
 UNFINISHED = "SELECT finished IS NULL FROM relay_migration"
 
 
@@ -48,8 +50,8 @@ class MovedTests(MovingCase):
         self.assertFalse(moved.before)
         self.source.store = self.source.make()
         self.source.store.open()
-        expected = list(answers(self.source, CLIENTS))
-        self.assertEqual(list(answers(self.opened(self.schema), CLIENTS)), expected)
+        expected = list(answers(self.source, IDS))
+        self.assertEqual(list(answers(self.opened(self.schema), IDS)), expected)
         text = repr(expected)
         for answer in ("MAILBOX_FULL", "UNKNOWN_CLIENT", "STALE_STATE", "CONFLICT", "known=True"):
             self.assertIn(answer, text)
@@ -130,8 +132,8 @@ class MovedTests(MovingCase):
         self.assertEqual(sorted(self.schema.execute(view)), sorted(self.source.sql(view)))
         self.source.store = self.source.make()
         self.source.store.open()
-        expected = list(answers(self.source, CLIENTS))
-        self.assertEqual(list(answers(self.opened(self.schema), CLIENTS)), expected)
+        expected = list(answers(self.source, IDS))
+        self.assertEqual(list(answers(self.opened(self.schema), IDS)), expected)
 
     def test_empty(self) -> None:
         """A database in which nobody was ever served can be moved, and used."""
@@ -143,7 +145,7 @@ class MovedTests(MovingCase):
         self.assertEqual(rows, {"relay_meta": 3})
         store = self.opened(self.schema)
         life = live(store)
-        self.assertEqual(life.clients, CLIENTS)
+        self.assertEqual(life.clients, IDS)
 
     def test_left(self) -> None:
         """What could not be taken over from another server stays where it is, and is counted; so do
@@ -183,7 +185,7 @@ class MovedTests(MovingCase):
     def test_killed_relay(self) -> None:
         """What a relay that was killed has in its log is moved, and stays in it."""
         self.source.store.open()
-        Life(self.source).put(0, 1, 1)
+        Life(self.source, IDS).put(0, 1, 1)
         folder = self.source.folder / "killed"
         folder.mkdir()
         names = ("defensive.db", "defensive.db-wal")
@@ -400,6 +402,20 @@ class RefusalTests(MovingCase):
                 self.assertTrue(line.endswith("defensive.db: this database is damaged"), line)
                 self.source.path.write_bytes(before)
         self.migrate(self.schema)
+
+    def test_unconfirmed(self) -> None:
+        """A commit that the server does not confirm ends the migration, which can be gone on with."""
+        unconfirmed = mock.patch.object(
+            PostgresEngine, "commit", side_effect=CommitUnconfirmedError
+        )
+        with unconfirmed:
+            self.assertIn("a commit was not confirmed", self.refuse())
+        self.migrate(self.schema)
+
+    def test_old_server(self) -> None:
+        """A server that is too old for relays is too old for this."""
+        with mock.patch.object(_schema, "SERVER_VERSION", 10**6):
+            self.assertIn("PostgreSQL 100 or newer is needed", self.refuse())
 
     def test_no_secrets(self) -> None:
         """What the server says of a row that it refuses is told without the row."""
