@@ -201,7 +201,7 @@ class AccountTests(V3AbuseTestCase):
         self.start_relay(**scaled({"progress_deadline": 1, "crowded_deadline": 1}, {}))
         count = scaled(40, 500)
         mail = {"amount": scaled(1, 4), "size": SEALED}
-        saved, _ = self.run_attackers("Saver", {"count": 8, "total": count, "seconds": 300, **mail})
+        saved, _ = self.run_attackers("Saver", {"count": 8, "total": count, "seconds": 900, **mail})
         self.assertEqual(saved["answered 2706"], count * mail["amount"])
         for kind in ("Deaf", "DeafPipeliner"):
             count = {"Deaf": count, "DeafPipeliner": scaled(4, 100)}[kind]
@@ -220,9 +220,9 @@ class AccountTests(V3AbuseTestCase):
         """Those who take all that one may, and never acknowledge any, are not remembered with more
         than a few bytes for each message."""
         self.start_relay()
-        count, amount = scaled(4, 500), 1_024
+        count, amount = scaled(4, 200), 1_024
         mail = {"amount": amount, "size": 1}
-        saved, _ = self.run_attackers("Saver", {"count": 8, "total": count, "seconds": 300, **mail})
+        saved, _ = self.run_attackers("Saver", {"count": 8, "total": count, "seconds": 900, **mail})
         self.assertEqual(saved["answered 2706"], count * amount)
         fates = self.attack(
             "v3, nothing acknowledged",
@@ -280,12 +280,12 @@ class AccountTests(V3AbuseTestCase):
     def test_full_mailbox(self) -> None:
         """Whoever sends to a full mailbox is refused each time; what is there is pushed, and when it
         is acknowledged there is room again."""
-        quota = scaled(500, 50_000)
+        quota = scaled(500, 20_000)
         self.start_relay(mailbox_messages=quota)
         victim = Sealed(self.v3_port, Person(VICTIM))
         victim.log_in(register=True)
         self.mallory = victim.person.account.raw
-        count, amount = 8, scaled(100, 10_000)
+        count, amount = 8, scaled(100, 5_000)
         fates = self.attack(
             "v3, a full mailbox",
             "Filler",
@@ -298,8 +298,9 @@ class AccountTests(V3AbuseTestCase):
         self.assertEqual(fates["answered 2706"], quota)
         self.assertEqual(fates["error mailbox_full"], count * amount - quota)
         victim.ask(v3.Subscribe(100, 1 << 20))
-        for _ in range(quota):
-            victim.ask(v3.Acknowledge((victim.take().delivery.sequence,)))
+        for _ in range(quota // 100):
+            taken = [victim.take().delivery.sequence for _ in range(100)]
+            victim.ask(v3.Acknowledge(tuple(taken)))
         victim.ask(envelope(victim.person.account, b"sealed"))
         self.assertEqual(victim.take().delivery.sealed, b"sealed")
         victim.close()

@@ -114,6 +114,7 @@ class ReadTests(SynchronousTestCase):
             "output_bytes=32MiB",
             ("connection_output=2MiB", "output_bytes=1MiB", "streams=1"): "connection_output=2MiB "
             "does not fit into output_bytes=1MiB",
+            ("sealed_size=33MiB",): "sealed_size=33MiB does not fit into output_bytes=32MiB",
             ("answer_bytes=400KiB",): "answer_messages=16384 messages without content do not fit "
             "into answer_bytes=400KiB",
             ("crowded_deadline=31",): "crowded_deadline=31 is never reached: progress_deadline=30 "
@@ -127,6 +128,7 @@ class ReadTests(SynchronousTestCase):
             ("content=65408KiB",),
             ("streams=512",),
             ("connection_output=1MiB", "output_bytes=1MiB", "streams=16"),
+            ("sealed_size=32MiB",),
             ("answer_bytes=401KiB",),
             ("crowded_deadline=30",),
         ):

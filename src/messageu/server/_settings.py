@@ -414,6 +414,10 @@ _FITS: Final = (
         + " for what is read with it",
     ),
     _Fit(
+        lambda it: it.sealed_size <= it.output_bytes,
+        "{sealed_size} does not fit into {output_bytes}",
+    ),
+    _Fit(
         lambda it: it.sealed_size <= it.mailbox_bytes,
         "{sealed_size} does not fit into {mailbox_bytes}",
     ),

@@ -48,11 +48,10 @@ class Feeder:
         self._limits = limits
         self._complain = complain
         settings = limits.settings
+        room = settings.output_bytes // PAGES_PART
         # A page holds one envelope at least, however large.
-        self._largest = max(settings.chunk, settings.sealed_size)
-        self._pages = min(
-            settings.streams, max(1, settings.output_bytes // (PAGES_PART * self._largest))
-        )
+        self._largest = min(room, max(settings.chunk, settings.sealed_size))
+        self._pages = min(settings.streams, room // self._largest)
         self._reading = 0
         self._row: dict[Subscription, None] = {}
         self._going_on = False
