@@ -118,18 +118,29 @@ class HonestPeople:
 
     def send_and_take(self) -> None:
         """One 706, one 2720, one 708."""
+        self.send_only()
+        delivery = self.take_only()
+        if delivery is not None:
+            acknowledged = v3.Acknowledge((delivery.sequence,))
+            self._timed(lambda: self._receiver.ask(acknowledged))
+
+    def send_only(self) -> None:
+        """One 706."""
         self.rounds += 1
         content = (b"round %d " % self.rounds).ljust(TEXT, b".")
-        self._timed(lambda: self._sender.ask(envelope(self.bern.account, content)))
-        self._acknowledged.add(content)
+        if self._timed(lambda: self._sender.ask(envelope(self.bern.account, content))):
+            self._acknowledged.add(content)
+
+    def take_only(self) -> Delivery | None:
+        """One 2720, if that is what comes."""
         pushed = self._timed(self._receiver.take)
         while isinstance(pushed, v3.PrekeysLow):
             pushed = self._receiver.take()
         if not isinstance(pushed, v3.Deliver):
             self.refused += 1
-            return
+            return None
         self._find(pushed.delivery)
-        self._timed(lambda: self._receiver.ask(v3.Acknowledge((pushed.delivery.sequence,))))
+        return pushed.delivery
 
     def _find(self, delivery: Delivery) -> None:
         self._found[delivery.sealed] += 1

@@ -7,7 +7,7 @@ from typing import Final
 
 from messageu.wire import v3
 from tests import torture
-from tests.processes.children import BIN
+from tests.processes.children import BIN, Relay
 
 from .honest_v3 import LATE, WINDOW, Everybody, Sealed
 from .people import Person, envelope
@@ -17,6 +17,12 @@ MEMORY: Final = 512
 """MiB that a relay may have had at the most."""
 
 LISTEN: Final = "tcp:0:interface=127.0.0.1:backlog=1024"
+
+
+def v3_port(relay: Relay) -> int:
+    """Where a relay serves v3."""
+    (port,) = re.findall(r":(\d+)#", relay.v3_addresses[0])
+    return int(port)
 
 
 class V3AbuseTestCase(AbuseTestCase):
@@ -33,8 +39,7 @@ class V3AbuseTestCase(AbuseTestCase):
         """Start a relay which has these limits, and the defaults otherwise."""
         options = [f"--limit={name}={value}" for name, value in limits.items()]
         self.relay = self.start("-e", LISTEN, "--v3", LISTEN, *options)
-        (self.v3_port,) = re.findall(r":(\d+)#", self.relay.v3_addresses[0])
-        self.v3_port = int(self.v3_port)
+        self.v3_port = v3_port(self.relay)
         self.honest = Everybody(self.relay.ports[0], self.v3_port)
         self.addCleanup(self.honest.close)
         self.mallory = self.honest.v3.bern.account.raw
