@@ -208,7 +208,9 @@ class RefusalTests(ProxiedTestCase):
         """Behind a header comes the client: another one is a frame as any, and not believed."""
         client = self.pass_on(text("192.0.2.7"), text("192.0.2.8"))
         self.assertEqual(client.take(), [v2.GeneralError()])
-        self.assertEqual(dict(self.relay.limits._addresses), {"192.0.2.7": 1})
+        self.assertEqual(
+            dict(self.relay.limits._places["connections"]._addresses), {"192.0.2.7": 1}
+        )
 
     def test_silence(self) -> None:
         """A header has to be there in time, however slowly it comes."""
@@ -333,7 +335,7 @@ class TransportTests(ProxiedTestCase):
             side.transport.write(v3.Request(1, v3.Hello()).encode())
             line.run()
             self.assertEqual(len(side.received), 85)
-            self.assertEqual(dict(relay.limits._addresses), {"192.0.2.7": 1})
+            self.assertEqual(dict(relay.limits._places["connections"]._addresses), {"192.0.2.7": 1})
 
 
 class Preceded:

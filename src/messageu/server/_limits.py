@@ -128,14 +128,14 @@ class Places:
 
     def most_are_of(self, address: str) -> bool:
         """Whether there are many, and no address holds more of them than this one."""
-        held = self._addresses[address]
+        held = self._addresses.get(address, 0)
         crowded = self.taken >= self.limit * CROWDED
         return crowded and held > 1 and held == max(self._addresses.values())
 
     def take(self, address: str) -> None:
         """There is one more, from this address."""
         self.taken += 1
-        self._addresses[address] += 1
+        self._addresses[address] = self._addresses.get(address, 0) + 1
 
     def leave(self, address: str) -> None:
         """One from this address is gone."""
@@ -265,6 +265,8 @@ class Limits:
         names = ("connections", *kinds)
         for name in names:
             places = self._places[name]
+            if places.taken < places.limit * CROWDED:  # as nearly always: no more is asked then
+                continue
             refused = places.most_are_of(address)
             if places.full and not refused:
                 make_way()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
@@ -14,7 +14,9 @@ from messageu.store import (
     Directory,
     DirectoryPage,
     Hear,
+    IChecked,
     IMailboxStore,
+    ISurvey,
     Lease,
     Page,
     Position,
@@ -79,7 +81,7 @@ def sqlite_error(name: str) -> sqlite3.OperationalError:
     return error
 
 
-@implementer(IMailboxStore)
+@implementer(IMailboxStore, IChecked)
 class FaultyStore:
     """A store that does what another one does, unless it was told to fail or to be slow.
 
@@ -113,6 +115,15 @@ class FaultyStore:
 
     def watch(self, hear: Hear) -> None:
         self._store.watch(hear)
+
+    @property
+    def surveys(self) -> Mapping[str, ISurvey]:
+        """Those of the store; they do not fail."""
+        surveys: Mapping[str, ISurvey] = self._store.surveys
+        return surveys
+
+    def check(self) -> Deferred[None]:
+        return self._call("check")
 
     def close(self) -> Deferred[None]:
         return self._call("close")
