@@ -40,7 +40,7 @@ torture: venv ## faults and abuse at full size, which takes long; TORTURED=tests
 	@rm -f build/torture/results.jsonl
 	@TORTURE=1 $(BIN)/trial $(TORTURED)
 
-cluster-test: venv ## three relays, a primary and its standby, and all of them fail, many times: half an hour
+cluster-test: venv ## three relays, a primary and its standby, and all of them fail, many times: most of an hour
 	@TORTURE=1 $(BIN)/trial tests.cluster
 
 fuzz: venv ## search for inputs that break a reader: TARGET=rows SECONDS=600 (fuzz/README.md)
