@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
-from OpenSSL import SSL
-from twisted.trial.unittest import SynchronousTestCase
+from attrs import evolve
 
 from messageu.model.v3 import Reason, Registration
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v2, v3
-from tests.client.v3.tls import relay_key
 from tests.dumps import dumps
-from tests.test_protocol_v3_doc import FRAMES
 from tests.wire.v2 import _golden as golden
 from tests.wire.v3 import _values as values
 
 from . import shown
-from .pcap import Capture, Stream
+from .dissector import SEED, V3_ANSWERS, V3_REQUESTS, DissectorTestCase
+from .pcap import Capture
 from .shown import Field
-from .tshark import MISSING, Frame, dissect
 
 CONTENT_LIMIT = 64
 """Bytes, for both sides, so that a frame above the limit is small."""
-SEED = 1357
 
 V2_REQUESTS = [request for request, _ in golden.REQUESTS.values()]
 V2_ANSWERS = [answer for answer, *_ in golden.RESPONSES.values()]
-V3_REQUESTS = [
-    *(frame for frame in FRAMES.values() if isinstance(frame, v3.Request)),
-    *(
-        v3.Request(100 + number, body)
-        for number, body in enumerate(values.SMALLEST_REQUESTS + values.LARGEST_REQUESTS)
-    ),
-]
-V3_ANSWERS = [
-    *(frame for frame in FRAMES.values() if isinstance(frame, v3.Response)),
-    *(
-        v3.Response(100 + number, body)
-        for number, body in enumerate((*values.SMALLEST_ANSWERS, values.LARGEST_OF_THEM[2705]))
-    ),
-    *(v3.Response(v3.PUSH, body) for body in (*values.PUSHES, values.LARGEST_OF_THEM[2720])),
-]
 
 
 def cuttings(length: int) -> dict[str, list[int]]:
@@ -57,30 +34,6 @@ def cuttings(length: int) -> dict[str, list[int]]:
         "byte by byte": list(range(min(length, 250))),
         "anyhow": chance.sample(range(length), min(length // 3, 60)),
     }
-
-
-class DissectorTestCase(SynchronousTestCase):
-    """Frames that are shown are compared with what was sent."""
-
-    skip = MISSING
-    maxDiff = None
-
-    def assert_shown(self, frames: Sequence[Frame], expected: Sequence[list[Field]]) -> None:
-        """These frames are shown, and nothing is wrong with them."""
-        self.assertEqual(len(frames), len(expected))
-        for frame, fields in zip(frames, expected, strict=True):
-            names = [field.name for field in frame.fields]
-            self.assertEqual(names, [name for name, _ in fields])
-            read = [
-                (field.name, field.read_as(type(value)))
-                for field, (_, value) in zip(frame.fields, fields, strict=True)
-            ]
-            self.assertEqual(read, fields)
-            self.assertEqual(frame.experts, [])
-
-    def run_tshark(self, capture: Capture, protocol: str, *options: str) -> Any:
-        """What tshark shows of the capture."""
-        return dissect(capture, Path(self.mktemp()).absolute(), protocol, *options)
 
 
 class GoldenTests(DissectorTestCase):
@@ -161,6 +114,12 @@ def mutated(frames: Iterable[bytes], header_size: int, count: int) -> list[bytes
             size = int.from_bytes(raw[size_at:header_size], "little")
             made.append(bytes(raw[: header_size + size].ljust(header_size + size, b"\1")))
     return made
+
+
+def _v3_request(code: int, body: bytes) -> bytes:
+    """A frame of v3 that our codec would not make."""
+    head = bytes(16) + b"\3" + code.to_bytes(2, "little")
+    return head + (4 + len(body)).to_bytes(4, "little") + b"\1\0\0\0" + body
 
 
 def verdicts(codec: Any, data: bytes) -> tuple[bool, int]:
@@ -255,7 +214,13 @@ class MalformedTests(DissectorTestCase):
             # A relay reads an envelope that is a little above its limit, to answer it.
             (v3.RequestCodec(limit + 65_536), v3.ResponseCodec(limit)),
             (
-                [*mutated(requests, 23, 4), requests[0]],
+                [
+                    *mutated(requests, 23, 4),
+                    # As long as a registration may be, with a name that is not.
+                    _v3_request(702, bytes((33,)) + b"n" * 33 + bytes((0,))),
+                    _v3_request(702, bytes((32,)) + b"n" * 32 + bytes((15,)) + b"t" * 15),
+                    requests[0],
+                ],
                 [*mutated(answers, 7, 4), answers[0]],
             ),
             *("-d", "tcp.port==1358,messageu3"),
@@ -379,112 +344,3 @@ class RemainsTests(DissectorTestCase):
         frames = self.run_tshark(capture, "messageu")[stream.client_port, True]
         self.assert_shown(frames[:1], [shown.v2_request(V2_REQUESTS[1])])
         self.assertEqual([frame.experts for frame in frames], [[], ["cut"]])
-
-
-class TlsTests(DissectorTestCase):
-    """v3 in TLS 1.3, with the secrets of its connections."""
-
-    def setUp(self) -> None:
-        self.capture = Capture()
-        self.secrets: list[bytes] = []
-
-    def connect(self, port: int, protocols: Sequence[bytes]) -> Tunnel:
-        """A connection whose records and secrets are captured, after its handshake."""
-        relay_context = relay_key().options().getContext()
-        relay_context.set_alpn_select_callback(lambda _, offered: offered[0])
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(SSL.TLS1_3_VERSION)
-        context.set_keylog_callback(lambda _, line: self.secrets.append(line))
-        if protocols:
-            context.set_alpn_protos(list(protocols))
-        tunnel = Tunnel(
-            SSL.Connection(context, None),
-            SSL.Connection(relay_context, None),
-            self.capture.stream(port),
-        )
-        tunnel.shake_hands()
-        return tunnel
-
-    def decrypt(self, *options: str) -> Any:
-        """The frames that tshark shows when it has the secrets."""
-        secrets = Path(self.mktemp()).absolute()
-        secrets.write_bytes(b"\n".join(self.secrets) + b"\n")
-        return self.run_tshark(
-            self.capture,
-            "messageu3",
-            *("-o", f"tls.keylog_file:{secrets}", *options),
-        )
-
-    def check(self, ports: Sequence[int], protocols: Sequence[bytes], *options: str) -> None:
-        """Every frame is shown that goes through a tunnel to each of these ports."""
-        tunnels = [self.connect(port, protocols) for port in ports]
-        chance = random.Random(SEED)
-        sides = ((True, V3_REQUESTS), (False, V3_ANSWERS))
-        for tunnel in tunnels:
-            for from_client, frames in sides:
-                data = b"".join(frame.encode() for frame in frames)
-                tunnel.send(data, from_client, sorted(chance.sample(range(len(data)), 20)))
-        streams = self.decrypt(*options)
-        for tunnel in tunnels:
-            for from_client, frames in sides:
-                self.assert_shown(
-                    streams[tunnel.stream.client_port, from_client],
-                    list(map(shown.v3_frame, frames)),
-                )
-
-    def test_alpn(self) -> None:
-        """On any port the ALPN tells what it is."""
-        self.check([1358, 7003], [b"messageu/3"])
-
-    def test_port(self) -> None:
-        """Where no ALPN is in the capture, the port tells: 1358, or the one that is set."""
-        self.check([1358], [])
-        self.capture, self.secrets = Capture(), []
-        self.check([7004], [], "-o", "messageu3.port:7004")
-
-    def test_without_secrets(self) -> None:
-        """Without the secrets of its connection nothing is shown."""
-        tunnel = self.connect(1358, [b"messageu/3"])
-        tunnel.send(V3_REQUESTS[0].encode(), True, [])
-        self.secrets.clear()
-        self.assertEqual(self.decrypt()[tunnel.stream.client_port, True], [])
-
-
-@frozen
-class Tunnel:
-    """Both ends of a TLS connection, and the segments between them."""
-
-    client: SSL.Connection
-    relay: SSL.Connection
-    stream: Stream
-
-    def shake_hands(self) -> None:
-        """Go on until both are ready."""
-        self.client.set_connect_state()
-        self.relay.set_accept_state()
-        for _ in range(4):
-            for from_client, end in ((True, self.client), (False, self.relay)):
-                with contextlib.suppress(SSL.WantReadError):
-                    end.do_handshake()
-                self._carry(from_client)
-
-    def send(self, data: bytes, from_client: bool, cuts: Sequence[int]) -> None:
-        """Bytes in one direction, in records that end at each cut."""
-        sender, receiver = (self.client, self.relay) if from_client else (self.relay, self.client)
-        received = b""
-        for start, end in pairwise((0, *cuts, len(data))):
-            if start < end:
-                sender.sendall(data[start:end])
-                self._carry(from_client)
-                with contextlib.suppress(SSL.WantReadError):
-                    while True:
-                        received += receiver.recv(2**16)
-        assert received == data
-
-    def _carry(self, from_client: bool) -> None:
-        sender, receiver = (self.client, self.relay) if from_client else (self.relay, self.client)
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                records = sender.bio_read(2**16)
-                self.stream.send(records, from_client=from_client)
-                receiver.bio_write(records)
