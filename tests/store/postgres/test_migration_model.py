@@ -51,7 +51,7 @@ DEEDS = st.one_of(
 class ModelTests(SynchronousTestCase):
     """Databases that were filled by what people do."""
 
-    @settings(max_examples=scaled(6, 300))
+    @settings(max_examples=scaled(6, 100))
     @given(
         deeds=st.lists(DEEDS, min_size=15, max_size=40),
         killed=st.booleans(),
