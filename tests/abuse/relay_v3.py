@@ -16,7 +16,7 @@ from .relay import AbuseTestCase
 MEMORY: Final = 512
 """MiB that a relay may have had at the most."""
 
-LISTEN: Final = "tcp:0:interface=127.0.0.1:backlog=1024"
+LISTEN: Final = "tcp:0:interface=127.0.0.1:backlog=4096"
 
 
 def v3_port(relay: Relay) -> int:

@@ -48,6 +48,7 @@ class Plan:
     :ivar client_id: one of theirs, in hexadecimal.
     :ivar amount: how much each of them does; what that means is the behaviour's.
     :ivar size: bytes of what they send, where there is a choice.
+    :ivar patience: seconds that they go on when they have all, where they end by themselves.
     """
 
     count: int
@@ -57,6 +58,7 @@ class Plan:
     client_id: str = NOBODY.hex()
     amount: int = 0
     size: int = 0
+    patience: int = sys.maxsize
 
 
 class BadClient:

@@ -490,11 +490,17 @@ class Keeper(TlsClient):
     def words(self) -> Words:
         yield from self.log_in()
         self.remembers = False
+        self._patience = self.plan.patience
         yield self.ask(WINDOW)
 
     def tick(self) -> None:
-        if not self.remembers:
-            self.speak(self.ask(v3.Ping()))
+        if self.remembers:
+            return
+        self.speak(self.ask(v3.Ping()))
+        if self.pushes == self.plan.amount:
+            self._patience -= 1
+            if self._patience < 0:
+                self.end("done")
 
 
 class KeeperAndHalf(Keeper):

@@ -84,7 +84,7 @@ class MemoryTests(V3AbuseTestCase):
     def test_full_house(self) -> None:
         """Whatever part of something each of many connections holds, and whether it reads or not, the
         relay stays below its limit."""
-        for mix in scaled((ALL,), MIXES):
+        for mix in scaled(MIXES[3:4], MIXES):
             self.start_patient_relay()
             self.rage(mix, f"v3, {CROWD} connections: {mix.behaviours}")
             self.stop_relay()
