@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.model.v3 import Reason
+from messageu.store import Subscribed
 from messageu.store.v3 import MemoryAccountStore
 from messageu.testing.transport import Faults, Line
 from messageu.wire import v3
@@ -124,6 +125,18 @@ class RoomTests(SynchronousTestCase):
         self.assertEqual(self.feeder.held_back, waiting + 1)
         bert.close()
         self.assertEqual(self.feeder.held_back, waiting)
+
+    def test_displaced_elsewhere(self) -> None:
+        """Whoever is displaced at another relay while there is no room leaves nothing behind."""
+        for client in [self.connect(self.person(), window=4_000) for _ in range(6)]:
+            self.read_pages()
+            client.line.run()
+        waiting, bert = self.feeder.held_back, self.person()
+        client = self.connect(bert)
+        self.assertEqual(self.feeder.held_back, waiting + 1)
+        self.relay.factory.exchange.postmaster.hear(Subscribed(bert.account, 2**40))
+        self.assertEqual(self.feeder.held_back, waiting)
+        self.assertEqual(client.take()[-1].body, v3.Displaced())
 
     def test_deleted(self) -> None:
         """An account that is deleted waits for nothing."""

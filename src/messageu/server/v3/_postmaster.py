@@ -280,7 +280,7 @@ class Postmaster:
             subscription.account, request.sequences, subscription.term
         )
         if refusal is not None:
-            self.subscriptions.displace(subscription)
+            self._displace(subscription)
             return v3.Error(refusal)
         subscription.acknowledge(request.sequences)
         self.counts["acknowledged"] += len(request.sequences)
@@ -312,7 +312,7 @@ class Postmaster:
             case Subscribed(account, term):
                 subscription = self.subscriptions.of(account)
                 if subscription is not None and subscription.term < term:
-                    self.subscriptions.displace(subscription)
+                    self._displace(subscription)
             case PrekeysTaken(account, left):
                 self._warn(account, left)
             case Missed():
@@ -320,6 +320,10 @@ class Postmaster:
                     self._look_again(each)
             case Sharers():
                 pass  # concerns the limits
+
+    def _displace(self, subscription: Subscription) -> None:
+        self.subscriptions.displace(subscription)
+        self.feeder.forget(subscription)
 
     def _look_again(self, subscription: Subscription | None) -> None:
         if subscription is not None:
