@@ -164,13 +164,14 @@ class PostgresServer:
 
 
 class Schema:
-    """Tables of their own in the shared server, for one test.
+    """Tables of their own, for one test.
 
+    :param server: the address of a server; by default of the shared one.
     :ivar address: as ``--database`` takes it.
     """
 
-    def __init__(self) -> None:
-        self._server = server_address()
+    def __init__(self, server: str | None = None) -> None:
+        self._server = server or server_address()
         self.name = f"test_{uuid4().hex}"
         self._do(f"CREATE SCHEMA {self.name}")
         joint = "&" if "?" in self._server else "?"

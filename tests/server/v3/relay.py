@@ -37,6 +37,7 @@ from messageu.server import Limits, LimitSettings
 from messageu.server._factory import Pseudonyms
 from messageu.server._notices import Notices
 from messageu.server.v3 import ALPN, RelayFactory, TlsFactory
+from messageu.store import News
 from messageu.store.v3 import IAccountStore, MemoryAccountStore
 from messageu.testing.transport import Faults
 from messageu.wire import NEED_DATA, Parser, v3
@@ -164,9 +165,10 @@ class MemoryRelay:
         self,
         store: IAccountStore | None = None,
         registration: Registration = Registration.OPEN,
+        clock: Clock | None = None,
         **settings: float,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.store = store if store is not None else MemoryAccountStore(now=self.now)
         verifyObject(IAccountStore, self.store)
         self.limits = Limits(LimitSettings(**settings))
@@ -186,6 +188,10 @@ class MemoryRelay:
         self.factory.doStart()
         self.listener = TlsFactory(self.factory, self.clock)
         self.listener.load(CERTIFICATE)
+
+    def hear(self, news: News) -> None:
+        """What another relay on the same database has done."""
+        self.factory.exchange.postmaster.hear(news)
 
     def now(self) -> float:
         """The time of day."""
