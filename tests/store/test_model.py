@@ -175,8 +175,10 @@ class StoreMachine(RuleBasedStateMachine):
             for result, (_, expected) in zip(results, outcomes, strict=True):
                 if isinstance(expected, Message):
                     assert isinstance(result, MessageId)
-                    assert result not in self.ids
-                    self.ids.add(result)
+                    # In the mailbox, or in all of them.
+                    where = None if self.fixture.one_sequence else expected.recipient
+                    assert (where, result) not in self.ids
+                    self.ids.add((where, result))
                     expected.message_id = result
                 elif expected is StoreError:
                     assert type(result) is StoreError

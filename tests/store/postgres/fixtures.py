@@ -96,6 +96,11 @@ class PostgresFixture:
             self.clock.advance(0)
         return result_of(deferred)
 
+    def come_to_rest(self) -> None:
+        """Let everything happen that can."""
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.calls):
+            self.clock.advance(0)
+
     def reopen(self) -> None:
         """Close the store, and open another."""
         self.result(self.store.close())
@@ -187,8 +192,7 @@ class HearingFixture(PostgresFixture):
     def hear(self) -> list[list[News]]:
         """Let everything be heard that was announced so far; what each store has told since the last
         time."""
-        while self.clock.calls and self.clock.calls[0].getTime() <= self.clock.seconds():
-            self.clock.advance(0)
+        self.come_to_rest()
         for ear in self.clock.getReaders():
             self.fence(ear)
         told = [list(heard) for heard in self.news]
