@@ -46,7 +46,10 @@ class StandbyFixture(FaultyFixture):
         while True:
             with psycopg.connect(self.schema.address) as connection:
                 if connection.execute(f"SHOW {STANDBY}").fetchone() == (standby,):
-                    return
+                    break
+        # Whether commits wait is the checkpointer's to say, which hears of it later than backends;
+        # before it makes a checkpoint it has heard of all that they have.
+        self.sql("CHECKPOINT")
 
 
 class Commits(dict[int, Fault]):
@@ -104,10 +107,15 @@ class StandbyTests(SynchronousTestCase):
 
     def until_it_waits(self, process: int) -> None:
         """For the standby."""
-        waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+        activity = "SELECT wait_event, state FROM pg_stat_activity WHERE pid = %s"
         with psycopg.connect(self.fixture.schema.address, autocommit=True) as connection:
-            while connection.execute(waits, (process,)).fetchone() is None:
-                pass
+            waits_for = state = ""
+            while waits_for != "SyncRep":
+                self.assertNotEqual("idle", state, "it was committed, and did not wait")
+                waits_for, state = connection.execute(activity, (process,)).fetchone() or (
+                    "",
+                    "idle",
+                )
 
     def commit(self, connection: FaultyConnection) -> None:
         """Say so, and let the server wait for the standby."""
