@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-from messageu.cli import visible, visible_name, visible_text
+from messageu.terminal import visible, visible_name, visible_text
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """The categories of characters that move a cursor, hide, or turn text around."""

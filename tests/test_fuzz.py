@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz import contents, databases, envelopes, files, frames, frames_v3, headers, texts
 from fuzz.targets import TARGETS
-from messageu.cli import _text
 from messageu.client import Identity, RelayAddress, _keyring
 from messageu.client._inbox import Opener
 from messageu.client._messages import KeyRequest, Sender
@@ -20,6 +19,7 @@ from messageu.crypto.v3 import Ciphertext, FileOffer, Message, _seals
 from messageu.model import ClientId
 from messageu.server import Header, HeaderReader, _proxy_header
 from messageu.store import SqliteStore, _opening, _takeover
+from messageu.terminal import _text
 from messageu.wire import Parser, Run, v2, v3
 
 

@@ -22,11 +22,11 @@ from messageu.cli import (
     run_command,
 )
 from messageu.cli._letters import PLACE_FILE
-from messageu.cli._progress import Bars, Progress
 from messageu.client import RelayAddress
 from messageu.client.v3 import FileProgress, MessengerSettings, RelayLink, Status, _file_receiver
 from messageu.crypto.certificates import check_certificate
 from messageu.model.v3 import Identity
+from messageu.terminal import Bars, Progress
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
 

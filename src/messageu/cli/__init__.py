@@ -1,12 +1,20 @@
-"""The console program: a menu over the library. Only ``__main__`` knows of terminals."""
+"""The console program: commands and menus. Only ``__main__`` knows of terminals."""
+
+from messageu.terminal import (
+    Away,
+    Console,
+    Desk,
+    Exit,
+    NoTerminal,
+    visible,
+    visible_name,
+    visible_text,
+)
 
 from ._commands import COMMANDS, add_commands, run_command
-from ._console import Away, Console, Exit, NoTerminal
-from ._desk import Desk
 from ._lines import LINE_LIMIT, EndOfInput, Lines, LineTooLong
 from ._menu import MENU, Menu
 from ._menu_v3 import MENU_V3, MenuV3
-from ._text import visible, visible_name, visible_text
 
 __all__ = [
     "COMMANDS",

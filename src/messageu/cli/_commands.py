@@ -33,13 +33,21 @@ from messageu.client.v3 import (
     read_relay,
 )
 from messageu.model.v3 import TOKEN_SIZE
+from messageu.terminal import (
+    DEFAULT_TIMEOUT,
+    Away,
+    Desk,
+    Exit,
+    NoTerminal,
+    describe,
+    name_of,
+    visible,
+    visible_name,
+)
 
-from ._console import Away, Exit, NoTerminal
-from ._desk import DEFAULT_TIMEOUT, Desk
 from ._following import Following
-from ._letters import Letters, describe, name_of
+from ._letters import Letters
 from ._lines import LINE_LIMIT, EndOfInput
-from ._text import visible, visible_name
 
 CLOCK_TOLERANCE: Final = 60.0
 """Seconds by which the relay's clock may differ from ours without a word."""

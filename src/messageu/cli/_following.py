@@ -20,11 +20,9 @@ from messageu.client.v3 import (
     RequestReceived,
 )
 from messageu.model.v3 import Identity
+from messageu.terminal import Away, Bars, Console, describe, name_in, offer_of, visible
 
-from ._console import Away, Console
-from ._letters import Letters, describe, name_in, offer_of
-from ._progress import Bars
-from ._text import visible
+from ._letters import Letters
 
 
 class Following:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from messageu.client import ClientError, FileNotSaved
+from messageu.client import FileNotSaved
 from messageu.client.v3 import (
     Contact,
     ContactUnknown,
@@ -18,12 +18,8 @@ from messageu.client.v3 import (
     read_small_file,
     replace_small_file,
 )
-from messageu.crypto import CryptoError
-from messageu.crypto.v3 import FileOffer, Kind
-from messageu.model.v3 import Identity
-
-from ._console import Console
-from ._text import visible, visible_text
+from messageu.crypto.v3 import Kind
+from messageu.terminal import Console, name_of, offer_of, visible, visible_text
 
 PLACE_FILE: Final = "inbox.place"
 """The number of the last message that was shown."""
@@ -39,19 +35,6 @@ _STATES: Final = {
     "failed": "it could not be received",
     "received": "it was received",
 }
-
-
-def name_of(contact: Contact) -> str:
-    """What a contact is called, harmless."""
-    return visible(contact.label)
-
-
-def name_in(messenger: Messenger, who: Identity) -> str:
-    """What somebody is called, harmless: also of one who was removed meanwhile."""
-    try:
-        return name_of(messenger.core.contact(who))
-    except ContactUnknown:
-        return who.raw.hex()
 
 
 class Letters:
@@ -150,18 +133,3 @@ class Letters:
             replace_small_file(self._file, f"{place}\n".encode("ascii"))
         except OSError as error:
             raise FileNotSaved(f"{PLACE_FILE} cannot be written: {error.strerror}") from None
-
-
-def offer_of(message: StoredMessage) -> FileOffer | None:
-    """What a message says of its file; None: it has none."""
-    if message.kind != Kind.FILE:
-        return None
-    try:
-        return FileOffer.decode(message.body)
-    except CryptoError:
-        return None
-
-
-def describe(error: ClientError) -> str:
-    """An error in one harmless line."""
-    return visible(str(error))

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from messageu.client import ClientError
+from messageu.terminal import visible
 
 from ._lines import LINE_LIMIT, EndOfInput, LineTooLong
-from ._text import visible
 
 _MIB: Final = 2**20
 

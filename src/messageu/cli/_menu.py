@@ -31,9 +31,9 @@ from messageu.client import (
     identity_file,
 )
 from messageu.model import InvalidValue, UserName
+from messageu.terminal import visible, visible_name, visible_text
 
 from ._loop import MenuLoop
-from ._text import visible, visible_name, visible_text
 
 _MIB: Final = 2**20
 

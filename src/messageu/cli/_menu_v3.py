@@ -20,12 +20,11 @@ from messageu.client.v3 import (
     profile_exists,
     read_relay,
 )
+from messageu.terminal import Desk, describe, name_of, visible
 
 from ._commands import contact_line, safety_lines
-from ._desk import Desk
-from ._letters import Letters, describe, name_of
+from ._letters import Letters
 from ._loop import MenuLoop
-from ._text import visible
 
 
 class MenuV3(MenuLoop):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.cli import visible, visible_name, visible_text
+from messageu.terminal import visible, visible_name, visible_text
 
 
 class VisibleTests(SynchronousTestCase):
