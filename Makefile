@@ -12,19 +12,21 @@ JOBS ?= 2
 TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk tests.balancer.test_rolling \
   tests.store.postgres
-# What is hard on it for long says nothing of versions, nor do tools; other tests use what attacks use.
+PACKAGES := $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
+  $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
+# What is hard on it for long: other tests use the same code, so that these say nothing more of what
+# is reached, and nothing of versions.
+HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes tests.guard \
+  tests.simulation tests.tools tests.wire
 # Of PostgreSQL, the contract of stores says enough of the driver's version.
-LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes \
-  tests.guard tests.simulation tests.store tests.tools, \
-  $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
-  $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))) \
+LOWEST_TESTS := tests.wire $(filter-out $(HARD) tests.store,$(PACKAGES)) \
   $(patsubst tests/store/%.py,tests.store.%,$(wildcard tests/store/test_*.py)) tests.store.v3 \
   tests.store.postgres.test_contract
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
 SECONDS ?= 60
 
-.PHONY: help demo test torture cluster-test fuzz serve bench lint types cov lowest venv venv-lowest clean
+.PHONY: help demo test torture cluster-test fuzz serve bench lint types cov hard lowest venv venv-lowest clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -62,11 +64,14 @@ lint: venv ## format, lint and the import contracts
 types: venv ## mypy, strict
 	@$(BIN)/mypy
 
-cov: venv ## the same tests, and what of src they do not reach
+cov: venv ## the tests that are not hard, and what of src they do not reach
 	@rm -f .coverage .coverage.*
-	@$(MAKE) --no-print-directory test COV=1
+	@$(MAKE) --no-print-directory test COV=1 $(if $(filter tests,$(TESTS)),TESTS="$(filter-out $(HARD),$(PACKAGES))")
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+
+hard: venv ## the other tests, which would take twice as long when they are measured
+	@$(MAKE) --no-print-directory test TESTS="$(HARD)"
 
 lowest: venv-lowest ## the tests on the lowest versions that pyproject.toml allows
 	@HYPOTHESIS_PROFILE=brief $(LOWEST)/bin/trial --jobs $(JOBS) $(if $(filter tests,$(TESTS)),$(LOWEST_TESTS),$(TESTS))

@@ -10,6 +10,11 @@ from tools.tally import tally
 class TallyTests(SynchronousTestCase):
     """tools/tally.py."""
 
+    def test_two_logs(self) -> None:
+        """The last summaries of several logs are added up, and a log without one adds nothing."""
+        logs = "PASSED (successes=3)\n", "", "FAILED (failures=1, skips=2, successes=4)\n"
+        self.assertEqual(tally(*logs), "7 passed, 1 failed, 2 skipped")
+
     def test_passed_run(self) -> None:
         """Successes and skips are counted."""
         log = "Ran 12 tests in 0.100s\n\nPASSED (skips=2, successes=10)\n"
