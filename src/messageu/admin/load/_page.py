@@ -9,8 +9,11 @@ from typing import Final
 from messageu import __version__
 
 from ._plan import Plan
-from ._plot import Plot, Series, draw, legend
+from ._plot import LOW, Plot, Series, draw, legend
 from ._timeline import PERCENTILES, Interval, Measured
+
+MANY: Final = 0.01
+"""The part of what was sent from which on it matters what was not."""
 
 _SHADES: Final = {
     "a": ("#1667b7", "#6cb2ff"),
@@ -29,8 +32,8 @@ _STYLE: Final = """
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--dim:#9aa4b0;--page:#14171c;--card:#1e232a;--line:#363d47}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:820px;margin:2em auto;padding:0 1em}
 h1{font-size:1.5em;margin:0}h2{font-size:1.1em;margin:1.8em 0 .2em}p{margin:.3em 0}.dim{color:var(--dim)}
-.cards{display:flex;flex-wrap:wrap;gap:.7em;margin:1.2em 0}
-.card{flex:1 1 8em;background:var(--card);border-radius:8px;padding:.6em .9em}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.6em,1fr));gap:.6em;margin:1.2em 0}
+.card{background:var(--card);border-radius:8px;padding:.6em .9em}
 .card b{display:block;font-size:1.35em;font-weight:600;font-variant-numeric:tabular-nums}
 .bad{border-left:4px solid #b3263a;background:var(--card);padding:.5em .9em;border-radius:4px}
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--dim)}
@@ -102,9 +105,11 @@ def _warnings(measured: Measured) -> str:
         said.insert(0, "It was ended early.")
     if measured.unsent:
         said.append(
-            f"{measured.unsent:,} messages were due and could not be sent until the end: the rate is"
-            " more than the relay, or this load, can do. Their waiting is in no figure."
+            f"{measured.unsent:,} messages were due, and still waited for a connection at the end."
+            " Their waiting is in no figure."
         )
+    if measured.unsent > measured.everything.sent * MANY:
+        said.append("The rate is more than the relay, or this load, can do.")
     return "".join(f'<p class="bad">{escape(each)}</p>' for each in said)
 
 
@@ -151,6 +156,7 @@ def _plots(plan: Plan, measured: Measured) -> Sequence[Plot]:
                 for name in ("refused", "lost")
             ],
             _number,
+            height=LOW,
         ),
     ]
 

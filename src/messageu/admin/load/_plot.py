@@ -11,11 +11,17 @@ from attrs import frozen
 
 WIDTH: Final = 760
 HEIGHT: Final = 280
+LOW: Final = 150
+"""The height of a plot that is of less account."""
+
 LEFT: Final = 64
 RIGHT: Final = 16
 TOP: Final = 16
 BOTTOM: Final = 40
 STEPS: Final = 5
+ROOM: Final = 45
+"""Between two lines across, at least."""
+
 """About so many lines across, and about twice as many marks below."""
 
 
@@ -45,17 +51,19 @@ class Plot:
     series: Sequence[Series]
     written: Callable[[float], str]
     logarithmic: bool = False
+    height: int = HEIGHT
 
 
 def draw(plot: Plot, seconds: float) -> str:
     """The plot, which ends at so many seconds."""
     heights = [y for series in plot.series for _, y in series.points]
-    scale = _decades(heights) if plot.logarithmic else _even(heights)
-    body = [*_grid(plot, scale), *_seconds(seconds)]
+    steps = min(STEPS, plot.height // ROOM)
+    scale = _decades(heights) if plot.logarithmic else _even(heights, steps)
+    body = [*_grid(plot, scale), *_seconds(plot, seconds)]
     for series in plot.series:
         body += _line(plot, series, scale, seconds)
     label = f'role="img" aria-label="{escape(plot.title)}"'
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" {label}>{"".join(body)}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {plot.height}" {label}>{"".join(body)}</svg>'
 
 
 def legend(plot: Plot) -> str:
@@ -74,8 +82,8 @@ class _Scale:
     place: Callable[[float], float]
 
 
-def _even(heights: Sequence[float]) -> _Scale:
-    step = _round_step(max(heights, default=0.0) / STEPS, least=1.0)
+def _even(heights: Sequence[float], steps: int) -> _Scale:
+    step = _round_step(max(heights, default=0.0) / steps, least=1.0)
     count = max(1, math.ceil(max(heights, default=0.0) / step))
     return _Scale([step * each for each in range(count + 1)], lambda y: y / (step * count))
 
@@ -102,14 +110,14 @@ def _across(second: float, seconds: float) -> float:
     return LEFT + second / seconds * (WIDTH - LEFT - RIGHT)
 
 
-def _up(part: float) -> float:
-    return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
+def _up(plot: Plot, part: float) -> float:
+    return plot.height - BOTTOM - part * (plot.height - TOP - BOTTOM)
 
 
 def _grid(plot: Plot, scale: _Scale) -> list[str]:
     lines = []
     for mark in scale.marks:
-        y = _up(scale.place(mark))
+        y = _up(plot, scale.place(mark))
         lines.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text class="end" x="{LEFT - 8}" y="{y + 4:.1f}">{escape(plot.written(mark))}</text>'
@@ -117,23 +125,23 @@ def _grid(plot: Plot, scale: _Scale) -> list[str]:
     return lines
 
 
-def _seconds(seconds: float) -> list[str]:
+def _seconds(plot: Plot, seconds: float) -> list[str]:
     step = _round_step(seconds / STEPS / 2)
     marks = [step * each for each in range(int(seconds / step + 0.001) + 1)]
     written = [
-        f'<text class="middle" x="{_across(mark, seconds):.1f}" y="{HEIGHT - BOTTOM + 18}">'
+        f'<text class="middle" x="{_across(mark, seconds):.1f}" y="{plot.height - BOTTOM + 18}">'
         f"{mark:g}</text>"
         for mark in marks
     ]
     middle = (LEFT + WIDTH - RIGHT) / 2
-    return [*written, f'<text class="middle" x="{middle:.0f}" y="{HEIGHT - 4}">seconds</text>']
+    return [*written, f'<text class="middle" x="{middle:.0f}" y="{plot.height - 4}">seconds</text>']
 
 
 def _line(plot: Plot, series: Series, scale: _Scale, seconds: float) -> list[str]:
-    places = [(_across(x, seconds), _up(scale.place(y)), x, y) for x, y in series.points]
+    places = [(_across(x, seconds), _up(plot, scale.place(y)), x, y) for x, y in series.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in places)
     dots = [
-        f'<circle class="{series.style}" cx="{x:.1f}" cy="{y:.1f}" r="{2.5 if len(places) < 80 else 1.5}">'
+        f'<circle class="{series.style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5">'
         f"<title>{escape(series.name)}, {second:.4g} s: {escape(plot.written(height))}</title>"
         "</circle>"
         for x, y, second, height in places

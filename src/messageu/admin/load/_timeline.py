@@ -10,13 +10,13 @@ from attrs import Factory, define, frozen
 
 from ._histogram import Histogram
 
-INTERVALS_LIMIT: Final = 120
+INTERVALS_LIMIT: Final = 100
 """Stretches in which a load is told; those after its end, in which late answers come, aside."""
 
 LATE_LIMIT: Final = 8
 """Of those after the end; what comes later counts in the last."""
 
-WIDTHS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+WIDTHS: Final = (0.05, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 """Seconds that a stretch may have."""
 
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
