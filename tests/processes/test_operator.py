@@ -188,3 +188,12 @@ class AdminTests(AdminTestCase):
         self.assertIn("version", json.loads(self.succeed("status", "--json")))
         for words in (("expire",), ("expire", "--before", "0"), ("mailboxes", "--largest", "0")):
             self.assertEqual(self.admin(*words).returncode, 2)
+
+    def test_invitations(self) -> None:
+        """An invitation is shown once, and each is another; a name that nobody had is not released."""
+        relay = self.start(*ANY_PORT, "--v3", "tcp:0:interface=127.0.0.1")
+        first, second = (self.succeed("invite").strip() for _ in range(2))
+        self.assertRegex(first, r"\A[a-z]+: \S{16,}\Z")
+        self.assertNotEqual(first, second)
+        self.assertNotIn(first.split()[1], relay.log + self.succeed("status"))
+        self.refuse(1, "release-name", "nobody")
