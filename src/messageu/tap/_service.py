@@ -41,7 +41,7 @@ from messageu.server.v3 import Offer
 from messageu.settings import (
     POSTGRES_SCHEMES,
 )
-from messageu.store import SCHEMA_VERSION, Committed, IChecked, Quota, SqliteStore, beside
+from messageu.store import SCHEMA_VERSION, IChecked, Quota, SqliteStore, beside
 
 from ._options import REGISTRATIONS, Options
 
@@ -77,8 +77,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     limits = Limits(options["settings"])
     quota = Quota(limits.settings.mailbox_messages, limits.settings.mailbox_bytes)
     metrics = None if options["metrics"] is None else Metrics()
-    committed = None if metrics is None else metrics.committed
-    database = _database(options, reactor, quota, committed)
+    database = _database(options, reactor, quota, metrics)
     relay = RelayService(
         _doors(options, reactor),
         database.store,
@@ -122,13 +121,12 @@ class _Database:
     schema: int
 
 
-def _database(
-    options: Options, reactor: Any, quota: Quota, committed: Committed | None
-) -> _Database:
+def _database(options: Options, reactor: Any, quota: Quota, metrics: Metrics | None) -> _Database:
     text = options["database"]
     if text.startswith(POSTGRES_SCHEMES):
-        return _postgres(text, options["database-connections"], reactor, quota, committed)
+        return _postgres(text, options["database-connections"], reactor, quota, metrics)
     path = Path(text).absolute()
+    committed = None if metrics is None else metrics.committed
     store = SqliteStore(
         path, reactor, now=time.time, quota=quota, account_quota=quota, committed=committed
     )
@@ -136,7 +134,7 @@ def _database(
 
 
 def _postgres(
-    text: str, connections: int, reactor: Any, quota: Quota, committed: Committed | None
+    text: str, connections: int, reactor: Any, quota: Quota, metrics: Metrics | None
 ) -> _Database:
     try:
         # An extra, which a relay with an SQLite file does without.
@@ -154,7 +152,8 @@ def _postgres(
         quota=quota,
         account_quota=quota,
         connections=connections,
-        committed=committed,
+        committed=None if metrics is None else metrics.committed,
+        behind=None if metrics is None else metrics.committed_behind,
     )
     return _Database(store, Path("messageu").absolute(), address.shown, postgres.SCHEMA_VERSION)
 

@@ -62,6 +62,13 @@ class Driver:
         return max(0.0, min(self._now(), self._ends) - self._measured_from)
 
     @property
+    def stage(self) -> str:
+        """How far it is, in words."""
+        if self._now() < self._measured_from:
+            return "warming up"
+        return f"{self.seconds:.0f} of {self._plan.seconds:g} s"
+
+    @property
     def unsent(self) -> int:
         """Requests that are due, and wait for a connection."""
         return 0 if self._pace is None else self._pace.due(self._ends)

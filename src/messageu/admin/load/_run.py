@@ -186,7 +186,7 @@ class Run:
     def _tell_how_it_goes(self, driver: Driver) -> None:
         whole = driver.everything
         self._tell(
-            f"{driver.seconds:.0f} of {self._plan.seconds:g} s: {whole.sent:,} sent,"
+            f"{driver.stage}: {whole.sent:,} sent,"
             f" {whole.stored:,} stored, {whole.refused:,} refused, {whole.lost:,} lost"
         )
         self._telling = self._reactor.callLater(1.0, self._tell_how_it_goes, driver)
