@@ -116,10 +116,10 @@ def _warnings(measured: Measured) -> str:
 def _cards(measured: Measured) -> str:
     whole = measured.whole
     found = [
-        ("stored a second", _number(measured.rate)),
+        ("stored / s", _number(measured.rate)),
         *((name, duration(whole.latencies.percentile(part))) for name, part in PERCENTILES.items()),
         ("max", duration(whole.latencies.maximum)),
-        ("refused or lost", _number(whole.refused + whole.lost)),
+        ("errors", _number(whole.refused + whole.lost)),
     ]
     cards = "".join(
         f'<div class="card"><b>{escape(value)}</b><span class="dim">{escape(name)}</span></div>'

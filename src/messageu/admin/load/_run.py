@@ -73,6 +73,13 @@ class Run:
         for each in list(self._working):
             each.cancel()
 
+    def dial(self, protocol: Any) -> Deferred[Any]:
+        """Connect; fires with the protocol."""
+        plan = self._plan
+        endpoint = HostnameEndpoint(self._reactor, plan.host, plan.port, timeout=CONNECT_TIMEOUT)
+        connecting: Deferred[Any] = connectProtocol(endpoint, protocol)
+        return connecting
+
     async def go(self) -> Measured:
         """All of it.
 
@@ -155,12 +162,10 @@ class Run:
         return back, () if back == stored else (f"{stored} were stored, and {back} came back",)
 
     async def _connect(self, make: Callable[[], Any]) -> Any:
-        plan = self._plan
-        endpoint = HostnameEndpoint(self._reactor, plan.host, plan.port, timeout=CONNECT_TIMEOUT)
         try:
-            return await self._working_on(connectProtocol(endpoint, make()))
+            return await self._working_on(self.dial(make()))
         except (ConnectError, DNSLookupError) as error:
-            raise LoadUnreachable(f"{plan.address} is not reached: {error}") from None
+            raise LoadUnreachable(f"{self._plan.address} is not reached: {error}") from None
 
     async def _all(self, attempts: list[Deferred[_Result]]) -> list[_Result]:
         try:
