@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -116,6 +117,9 @@ def _run(plan: Plan) -> Measured:
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
+    # Each connection is a descriptor, and the shell's limit is often 1,024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     outcome: list[Measured | Failure] = []
     run = Run(plan, reactor, time.perf_counter, _teller())
 
