@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["serve"]:
         return serve(words[1:])
-    options = _parse(words)
+    options = make_parser().parse_args(words)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -92,7 +92,8 @@ def _fail(text: str, code: Exit) -> int:
     return code
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line, and knows what is said of it."""
     parser = argparse.ArgumentParser(
         prog="messageu-admin",
         description="Looks after a relay. Run it as the user that the relay runs as.",
@@ -120,7 +121,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         for operand in command.operands:
             operand.add_to(added)
         added.set_defaults(command=command.run)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _status(options: argparse.Namespace) -> None:
