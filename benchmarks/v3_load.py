@@ -19,8 +19,9 @@ from typing import Protocol
 from attrs import define, field
 from OpenSSL import SSL
 
+from messageu.admin.load import Frames, names, registration
 from messageu.crypto.v3 import Account
-from messageu.model import ClientId, PublicKey, UserName
+from messageu.model import ClientId
 from messageu.model.v3 import EnvelopeId, Handle, SealedEnvelope, authentication_text
 from messageu.wire import NEED_DATA, Parser, v2, v3
 
@@ -70,12 +71,10 @@ class PlainClient:
 
     def __attrs_post_init__(self) -> None:
         self._socket = dial(self.port, self.number)
-        name = UserName.from_text(f"load{self.number}-{os.getpid()}")
-        body = v2.Register(name, PublicKey(os.urandom(160)))
-        self._socket.sendall(v2.Request(ClientId(bytes(16)), body).encode())
+        (name,) = names(1)
+        self._socket.sendall(registration(name))
         answer = _read_exactly(self._socket.recv, 23)
-        mine = ClientId(answer[7:])
-        self._frame = v2.Request(mine, v2.SendMessage(mine, 3, self.content)).encode()
+        self._frame = Frames([ClientId(answer[7:])], self.content).send(0)
 
     def send_block(self, count: int) -> None:
         self._socket.sendall(self._frame * count)

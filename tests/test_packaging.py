@@ -106,6 +106,30 @@ print(found.module, messageu.__file__)
             finished.stdout.split(), ["messageu.tap", str(place / "messageu" / "__init__.py")]
         )
 
+    def test_relay_starts_from_the_wheel(self) -> None:
+        """``messageu-admin serve`` finds the relay without a checkout and without a twistd in the
+        PATH, as pipx and uv install it."""
+        place = Path(self.mktemp()).absolute()
+        with ZipFile(self.wheel) as archive:
+            archive.extractall(place)
+        script = f"""
+import sys
+checkout = {[str(ROOT), str(ROOT / "src")]!r}
+sys.path[:] = [{str(place)!r}] + [path for path in sys.path if path not in checkout]
+from messageu.admin.__main__ import main
+main(["serve", "--show-config"])
+"""
+        finished = subprocess.run(
+            [sys.executable, "-I", "-c", script],
+            capture_output=True,
+            check=False,
+            cwd=place,
+            env={},
+            text=True,
+        )
+        self.assertEqual((finished.returncode, finished.stderr), (0, ""))
+        self.assertIn("database = ", finished.stdout)
+
 
 class CheckoutTests(SynchronousTestCase):
     """The checkout, installed as make does it."""

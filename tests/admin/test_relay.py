@@ -137,6 +137,12 @@ class MainTests(RelayTestCase):
         self.assertTrue(errors.endswith("messageu-admin: a \ufffd\n"))
         self.assertEqual(self.heard, b"backup " + os.fsencode(Path("x").absolute()) + b"\n")
 
+    def test_hostile_name(self) -> None:
+        """A name that somebody has chosen does nothing to a terminal."""
+        with self.relay("value user 0101 \x1b[2J\u202egood\ndone 0\n".encode()):
+            code, output, _ = self.run_main("users", "--names", "v2")
+        self.assertEqual((code, output), (Exit.DONE, "0101 \\x1b[2J\\u202egood\n"))
+
     def test_copy_that_is_not_sound(self) -> None:
         """That the relay says it is done is not enough: the copy is read."""
         copy = self.folder / "copy"

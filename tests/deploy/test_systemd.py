@@ -86,3 +86,5 @@ class UnitTests(SynchronousTestCase):
         ):
             self.assertEqual(service[name], [value])
         self.assertNotIn("ReadWritePaths", service)
+        # What cffi makes for pyOpenSSL's callbacks is written and run.
+        self.assertNotIn("MemoryDenyWriteExecute", service)

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.sockets.client import PATIENCE, message, wait_until
 
-from .children import ANY_PORT, ProcessTestCase, Relay
-from .test_backup import AdminTestCase
+from .children import ANY_PORT, ProcessTestCase, Relay, one_port
+from .test_backup import ADMIN, AdminTestCase
 
 METRICS = ("--metrics", "tcp:0:interface=127.0.0.1")
 
@@ -55,6 +55,29 @@ class MetricsTests(ProcessTestCase):
         self.assertGreaterEqual(samples["messageu_store_commit_seconds_count",], 2)
         client.close()
         self.assertEqual(relay.stop(), -signal.SIGTERM)
+
+
+class ServeTests(ProcessTestCase):
+    """A relay that our own command starts, where there is no other."""
+
+    def command(self, way: str, *options: str, before: tuple[str, ...] = ()) -> list[str]:
+        return [str(ADMIN), "serve", *before, *one_port(options)]
+
+    def test_serves(self) -> None:
+        """It serves in the foreground as it is told, and ends as one of twistd's."""
+        relay = self.start(*ANY_PORT, "--database", "mail.db")
+        client = relay.dial()
+        self.assertTrue(client.register(b"anna"))
+        client.close()
+        self.assertEqual(relay.stop(), -signal.SIGTERM)
+        self.assertTrue((self.folder / "mail.db").exists())
+        self.assertFalse((self.folder / "twistd.pid").exists())
+
+    def test_wrong_options(self) -> None:
+        """What is wrong with its options is said in one line."""
+        finished = self.run_to_end(self.command("", "--registration", "nobody"))
+        self.assertEqual(finished.returncode, 1)
+        self.assertIn("messageu: --registration is open, token or closed", finished.stderr)
 
 
 class JsonLogTests(ProcessTestCase):
@@ -165,3 +188,12 @@ class AdminTests(AdminTestCase):
         self.assertIn("version", json.loads(self.succeed("status", "--json")))
         for words in (("expire",), ("expire", "--before", "0"), ("mailboxes", "--largest", "0")):
             self.assertEqual(self.admin(*words).returncode, 2)
+
+    def test_invitations(self) -> None:
+        """An invitation is shown once, and each is another; a name that nobody had is not released."""
+        relay = self.start(*ANY_PORT, "--v3", "tcp:0:interface=127.0.0.1")
+        first, second = (self.succeed("invite").strip() for _ in range(2))
+        self.assertRegex(first, r"\A[a-z]+: \S{16,}\Z")
+        self.assertNotEqual(first, second)
+        self.assertNotIn(first.split()[1], relay.log + self.succeed("status"))
+        self.refuse(1, "release-name", "nobody")

@@ -221,6 +221,7 @@ class PageTests(SynchronousTestCase):
         """It has every family that there is, and what is read when it is asked for."""
         self.limits.hit("connections", "192.0.2.1")
         self.metrics.committed(3, 0.004)
+        self.metrics.committed_behind(2, 0.5)
         head, body = self.ask()
         self.assertIn(b"200 OK", head)
         self.assertIn(b"text/plain; version=0.0.4; charset=utf-8", head)
@@ -234,6 +235,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(read["messageu_v3_envelopes_total", "stored"], 5)
         self.assertEqual(read["messageu_store_batch_operations_bucket", "4"], 1)
         self.assertEqual(read["messageu_store_commit_seconds_sum",], 0.004)
+        self.assertEqual(read["messageu_store_background_seconds_sum",], 0.5)
         self.assertNotIn(b"192.0.2.1", body)
 
     def test_condition(self) -> None:

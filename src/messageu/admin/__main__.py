@@ -12,11 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from messageu import __version__
-from messageu.model import InvalidValue
-from messageu.model.v3 import Handle
 from messageu.server import (
     MAILBOXES_LIMIT,
     PROTOCOLS,
@@ -38,7 +34,11 @@ from messageu.server import (
 from messageu.store import Checked, StoreUnusable, check_backup, restore_backup
 
 from . import RelayGone, RelayUnreachable, ask
+from ._load import LOAD, WentWrong, WrongLoad
 from ._migrate import ExtraMissing, WrongAddress, migrate
+from ._operands import Command, Operand, Option, between, days, handle
+from ._serve import SERVE, serve
+from .load import LoadFailed, LoadUnreachable
 
 
 class Exit(IntEnum):
@@ -55,17 +55,31 @@ class _Refused(Exception):
     """The relay could not do it; the text is its own."""
 
 
+_FAILURES: Final = (
+    ControlError,
+    ExtraMissing,
+    LoadFailed,
+    RelayGone,
+    StoreUnusable,
+    WentWrong,
+    _Refused,
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code, a failure is one line on standard error."""
-    options = _parse(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["serve"]:
+        return serve(words[1:])
+    options = make_parser().parse_args(words)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
-    except RelayUnreachable as error:
+    except (LoadUnreachable, RelayUnreachable) as error:
         return _fail(str(error), Exit.UNREACHABLE)
-    except (ControlError, ExtraMissing, RelayGone, StoreUnusable, _Refused) as error:
+    except _FAILURES as error:
         return _fail(str(error), Exit.FAILED)
-    except WrongAddress as error:
+    except (WrongAddress, WrongLoad) as error:
         return _fail(str(error), Exit.USAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", Exit.INTERRUPTED)
@@ -78,7 +92,8 @@ def _fail(text: str, code: Exit) -> int:
     return code
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line, and knows what is said of it."""
     parser = argparse.ArgumentParser(
         prog="messageu-admin",
         description="Looks after a relay. Run it as the user that the relay runs as.",
@@ -106,7 +121,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         for operand in command.operands:
             operand.add_to(added)
         added.set_defaults(command=command.run)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -198,120 +213,31 @@ def _migrate(options: argparse.Namespace) -> None:
         print(line)
 
 
-def _name(text: str) -> Handle:
-    try:
-        return Handle.from_text(text)
-    except InvalidValue as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+_JSON: Final = Option("json", None, "print JSON")
 
 
-def _between(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() else least - 1
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {least} to {most}")
-        return number
-
-    return read
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = 0.0
-    if not 0 < days < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days above 0")
-    return days
-
-
-@frozen
-class _Operand:
-    """What follows a command: as what, how it is read, what it is; after which option, if any."""
-
-    name: str
-    read: Callable[[str], object]
-    text: str
-    shown: str
-    option: str | None = None
-    required: bool = True
-
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Let a command have it."""
-        if self.option is None:
-            parser.add_argument(self.name, type=self.read, help=self.text, metavar=self.shown)
-        else:
-            parser.add_argument(
-                self.option,
-                dest=self.name,
-                type=self.read,
-                help=self.text,
-                metavar=self.shown,
-                required=self.required,
-            )
-
-
-@frozen
-class _Option:
-    """What may follow a command, by its name; ``read`` is None for a switch."""
-
-    name: str
-    read: Callable[[str], object] | None
-    text: str
-    default: object = None
-    choices: Sequence[str] | None = None
-    required: bool = False
-
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Let the parser of a command read it."""
-        if self.read is None:
-            parser.add_argument(f"--{self.name}", action="store_true", help=self.text)
-        else:
-            parser.add_argument(
-                f"--{self.name}",
-                type=self.read,
-                default=self.default,
-                choices=self.choices,
-                required=self.required,
-                help=self.text,
-                metavar=None if self.choices else "N",
-            )
-
-
-_JSON: Final = _Option("json", None, "print JSON")
-
-
-@frozen
-class _Command:
-    """What can be done, and what has to be said with it."""
-
-    run: Callable[[argparse.Namespace], None]
-    text: str
-    operands: Sequence[_Operand | _Option] = ()
-
-
-_COMMANDS: Final[Mapping[str, _Command]] = {
-    "status": _Command(_status, "show how a running relay is", [_JSON]),
-    "backup": _Command(
+_COMMANDS: Final[Mapping[str, Command]] = {
+    "status": Command(_status, "show how a running relay is", [_JSON]),
+    "backup": Command(
         _back_up,
         "copy the database of a running relay, and check the copy",
-        [_Operand("file", Path, "the copy, which must not exist", "FILE")],
+        [Operand("file", Path, "the copy, which must not exist", "FILE")],
     ),
-    "check": _Command(
+    "check": Command(
         _check,
         "read all of a backup, and say what it holds",
-        [_Operand("file", Path, "the backup", "FILE")],
+        [Operand("file", Path, "the backup", "FILE")],
     ),
-    "restore": _Command(
+    "restore": Command(
         _restore,
         "put a copy of a backup in the place of the database, while no relay runs",
-        [_Operand("file", Path, "the backup, which stays", "FILE")],
+        [Operand("file", Path, "the backup, which stays", "FILE")],
     ),
-    "migrate": _Command(
+    "migrate": Command(
         _migrate,
         "move everything from an SQLite database to PostgreSQL, while no relay runs",
         [
-            _Operand(
+            Operand(
                 "source",
                 Path,
                 "the SQLite database, which stays as it is (default: that of --database)",
@@ -319,7 +245,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
                 option="--from",
                 required=False,
             ),
-            _Operand(
+            Operand(
                 "target",
                 str,
                 "where to: postgresql://user@host/database, with empty tables or none",
@@ -328,39 +254,41 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
             ),
         ],
     ),
-    "invite": _Command(_invite, "make a token with which one account of v3 can be registered"),
-    "release-name": _Command(
+    "invite": Command(_invite, "make a token with which one account of v3 can be registered"),
+    "release-name": Command(
         _release,
         "let a name of a deleted account of v3 be given out again",
-        [_Operand("name", _name, "the name", "NAME")],
+        [Operand("name", handle, "the name", "NAME")],
     ),
-    "users": _Command(
+    "users": Command(
         _users,
         "count the users, or list their ids and names",
         [
-            _Option("names", str, "list those of a protocol", choices=PROTOCOLS),
-            _Option("after", _between(0, 2**63 - 1), "where to go on (default: 0)", 0),
-            _Option("limit", _between(1, USERS_LIMIT), "names at once (default: 100)", 100),
+            Option("names", str, "list those of a protocol", choices=PROTOCOLS),
+            Option("after", between(0, 2**63 - 1), "where to go on (default: 0)", 0),
+            Option("limit", between(1, USERS_LIMIT), "names at once (default: 100)", 100),
             _JSON,
         ],
     ),
-    "mailboxes": _Command(
+    "mailboxes": Command(
         _mailboxes,
         "list the mailboxes in which most waits",
         [
-            _Option(
+            Option(
                 "largest",
-                _between(1, MAILBOXES_LIMIT),
+                between(1, MAILBOXES_LIMIT),
                 "so many of each protocol (default: 20)",
                 20,
             ),
             _JSON,
         ],
     ),
-    "expire": _Command(
+    "load": LOAD,
+    "serve": SERVE,
+    "expire": Command(
         _expire,
         "delete mail that has waited for too long",
-        [_Option("before", _days, "for more than N days", required=True), _JSON],
+        [Option("before", days, "for more than N days", required=True), _JSON],
     ),
 }
 

@@ -68,6 +68,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
             (),
             SECONDS,
         ),
+        Family(
+            "messageu_store_background_seconds",
+            Kind.HISTOGRAM,
+            "Seconds of a transaction with what nobody waits for, which only PostgreSQL has apart.",
+            (),
+            SECONDS,
+        ),
         Family("messageu_v3_subscriptions", Kind.GAUGE, "Mailboxes of v3 that are pushed."),
         Family(
             "messageu_v3_envelopes_total",
@@ -112,6 +119,9 @@ class IMetrics(Interface):
     def committed(operations: int, seconds: float) -> None:
         """The store has committed so many operations, which took this time."""
 
+    def committed_behind(operations: int, seconds: float) -> None:
+        """The same, of operations that nobody waits for."""
+
 
 @implementer(IMetrics)
 class NoMetrics:
@@ -130,6 +140,9 @@ class NoMetrics:
     def committed(self, operations: int, seconds: float) -> None:
         """Nothing."""
 
+    def committed_behind(self, operations: int, seconds: float) -> None:
+        """Nothing."""
+
 
 NOBODY_ASKS: Final = NoMetrics()
 
@@ -146,6 +159,7 @@ class Metrics:
         self._times: dict[tuple[str, ...], Histogram] = {}
         self._operations = Histogram(OPERATIONS)
         self._commits = Histogram(SECONDS)
+        self._behind = Histogram(SECONDS)
 
     def answered(
         self, protocol: str, code: str, outcome: str, seconds: float, count: int = 1
@@ -163,6 +177,9 @@ class Metrics:
         self._operations.observe(operations)
         self._commits.observe(seconds)
 
+    def committed_behind(self, operations: int, seconds: float) -> None:
+        self._behind.observe(seconds)
+
     def page(self, others: Mapping[str, Samples]) -> bytes:
         """All that is known, with samples of other families by their names."""
         known: Mapping[str, Samples] = {
@@ -172,6 +189,7 @@ class Metrics:
             "messageu_refused_frames_total": sorted(self._refused.items()),
             "messageu_store_batch_operations": [((), self._operations)],
             "messageu_store_commit_seconds": [((), self._commits)],
+            "messageu_store_background_seconds": [((), self._behind)],
         }
         return write(_in_order(known))
 

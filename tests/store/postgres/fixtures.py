@@ -54,6 +54,8 @@ class PostgresFixture:
     clock: Clock = field(factory=Clock)
     schema: Schema = field(factory=make_schema)
     pauses: list[float] = field(factory=list)
+    told: list[tuple[int, float]] = field(factory=list)
+    told_behind: list[tuple[int, float]] = field(factory=list)
     store: PostgresStore = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -73,6 +75,8 @@ class PostgresFixture:
             new_pool=self.new_pool,
             in_thread=self.in_thread,
             wait=self.wait,
+            committed=lambda *each: self.told.append(each),
+            behind=lambda *each: self.told_behind.append(each),
         )
 
     def in_thread(self, *_: Any) -> Deferred[Any]:

@@ -56,6 +56,7 @@ class Lanes:
         nobody waits for, and what is committed there may be lost with the server.
     :param wait: waits in a lane's thread; by default until the store closes.
     :param committed: is told of each batch that was written for clients.
+    :param behind: is told of each one that nobody waits for.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Lanes:
         new_pool: Callable[..., LanePool] = LanePool,
         wait: Callable[[float], bool] | None = None,
         committed: Committed | None = None,
+        behind: Committed | None = None,
     ) -> None:
         self._address = address
         self._relay = relay
@@ -75,6 +77,7 @@ class Lanes:
         self._new_work = new_work
         self._new_pool = new_pool
         self._committed = committed
+        self._behind = behind
         self._closing = Event()
         self._wait = wait or self._closing.wait
         self._lanes = [self._make() for _ in range(count)]
@@ -95,8 +98,8 @@ class Lanes:
             application_name=name.application,
         )
         runner = PersistentRunner(engine, self._new_work(), name, seconds, self._wait)
-        # How long nobody waits says nothing.
-        committed = None if background else self._committed
+        # Apart: how long nobody waits says nothing of how long clients do.
+        committed = self._behind if background else self._committed
         return Lane(pool, runner, Transactor(pool, runner, seconds, committed=committed))
 
     def submit(self, operation: Operation[PostgresWork]) -> Deferred[Any]:

@@ -109,6 +109,7 @@ class PostgresStore:
     :param in_thread: calls what waits for the server elsewhere; by default a thread of the reactor's.
     :param wait: waits so many seconds in the thread of a connection whose server is away.
     :param committed: is told of each batch that was written for clients, if anybody wants to know.
+    :param behind: is told of each batch that nobody waits for.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class PostgresStore:
         in_thread: Callable[..., Deferred[Any]] | None = None,
         wait: Callable[[float], bool] | None = None,
         committed: Committed | None = None,
+        behind: Committed | None = None,
     ) -> None:
         self._address = address
         self._reactor = reactor
@@ -136,6 +138,7 @@ class PostgresStore:
         self._in_thread = in_thread or self._defer_to_thread
         self._wait = wait
         self._committed = committed
+        self._behind = behind
         self._relay = uuid4().hex
         self._last_seen = LastSeen[bytes](reactor.seconds)
         self._hear: Hear = lambda _: None
@@ -177,6 +180,7 @@ class PostgresStore:
             self._new_pool,
             self._wait,
             self._committed,
+            self._behind,
         )
         listener = Listener(
             self._address.parameters,

@@ -1,0 +1,1 @@
+"""The load of ``messageu-admin load``."""
