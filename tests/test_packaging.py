@@ -66,7 +66,7 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(
             dict(scripts["console_scripts"]),
             {
-                "messageu": "messageu.cli.__main__:main",
+                "messageu": "messageu.__main__:main",
                 "messageu-admin": "messageu.admin.__main__:main",
             },
         )

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.cli import (
-    COMMANDS,
-    MENU_V3,
-    Desk,
-    Exit,
-    Lines,
-    MenuV3,
-    NoTerminal,
-    add_commands,
-    run_command,
-)
+from messageu.cli import MENU_V3, WORK, Desk, Exit, Lines, MenuV3, NoTerminal, run_command
 from messageu.cli._letters import PLACE_FILE
 from messageu.client import RelayAddress
-from messageu.client.v3 import FileProgress, MessengerSettings, RelayLink, Status, _file_receiver
+from messageu.client.v3 import MessengerSettings, RelayLink, Status, _file_receiver
+from messageu.commands import Invocation, read
 from messageu.crypto.certificates import check_certificate
-from messageu.model.v3 import Identity
-from messageu.terminal import Bars, Progress
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
 
 from ..server.v3.relay import CERTIFICATE, MemoryRelay
-
-CONTACT = Identity(bytes(32))
 
 
 class FakeConsole:
@@ -40,6 +27,7 @@ class FakeConsole:
 
     def __init__(self) -> None:
         self.interactive = False
+        self.encoding = "utf-8"
         self.written: list[str] = []
         self.complaints: list[str] = []
         self.secrets: list[str] = []
@@ -81,10 +69,11 @@ class CommandCase(SynchronousTestCase):
         self.address = str(link)
         self.console = FakeConsole()
         self.environment: dict[str, str] = {}
+        self.patch(os, "environ", {"NO_COLOR": "1"})
         for name in ("anna", "bern"):
             (self.root / name).mkdir()
 
-    def desk(self, who: str, options: argparse.Namespace | None = None) -> Desk:
+    def desk(self, who: str, said: Invocation | None = None) -> Desk:
         """Where somebody works."""
         settings = MessengerSettings(endpoint=self.network.endpoint(), now=self.relay.now)
         return Desk(
@@ -92,18 +81,16 @@ class CommandCase(SynchronousTestCase):
             self.root / who,
             self.console,
             self.environment,
-            passphrase_file=getattr(options, "passphrase_file", None),
-            timeout=getattr(options, "timeout", 30.0),
+            passphrase_file=None if said is None else said.passphrase_file,
+            timeout=30.0 if said is None else said.timeout,
             settings=settings,
             run_in_thread=maybeDeferred,
         )
 
     def begin(self, who: str, *arguments: str) -> Deferred[Exit]:
         """Begin a command."""
-        parser = argparse.ArgumentParser()
-        add_commands(parser)
-        options = parser.parse_args(arguments)
-        return Deferred.fromCoroutine(run_command(self.desk(who, options), options))
+        said = read(arguments)
+        return Deferred.fromCoroutine(run_command(self.desk(who, said), said.command, said.options))
 
     def run_for(self, who: str, *arguments: str, seconds: float = 60) -> tuple[Exit, str]:
         """Run a command to its end: how it has ended, and what was written."""
@@ -198,9 +185,9 @@ class RegisterTests(CommandCase):
         rest = {
             "register": None, "import": None, "doctor": None, "export": None, "add": ["x"],
             "send": ["x", "y"], "send-file": ["x", "y"], "accept": ["x"], "block": ["x"],
-            "unblock": ["x"], "verify": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
+            "unblock": ["x"], "verify": ["x"], "history": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
         }  # fmt: skip
-        for name in COMMANDS:
+        for name in WORK:
             arguments = rest.get(name, [])
             if arguments is not None:
                 self.assertIn("profile", self.failed("anna", name, *arguments))
@@ -358,7 +345,7 @@ class TalkTests(CommandCase):
         bars = [line for line in self.console.take().split("\n") if "\r" in line]
         self.assertEqual(len(bars), 2)
         for bar in bars:
-            self.assertTrue(bar.startswith("\rholiday.jpg [###"), bar)
+            self.assertTrue(bar.startswith("\rholiday.jpg ━━━"), bar)
             self.assertTrue(bar.endswith("100 %"), bar)
         self.assertEqual(self.console.complaints.count("delivered: holiday.jpg"), 2)
         for each in (reading, following):
@@ -569,55 +556,3 @@ class MenuTests(CommandCase):
         self.assertIn("no such entry", self.type("999"))
         self.type("0")
         self.assertIsNone(self.successResultOf(self.running))
-
-
-class ProgressTests(SynchronousTestCase):
-    """The bar."""
-
-    def test_bar(self) -> None:
-        """It is one line, drawn anew when it looks otherwise, harmless, and ended."""
-        console = FakeConsole()
-        console.interactive = True
-        progress = Progress(console, "a\x1b" + "b" * 100)
-        for done in (0, 1, 1, 1000):
-            progress.show(done, 1000)
-        progress.finish()
-        progress.finish()
-        text = console.take()
-        self.assertEqual((text.count("\r"), text.count("\n")), (2, 1))
-        self.assertNotIn("\x1b", text)
-        self.assertTrue(all(len(line) < 80 for line in text.split("\r")))
-
-    def test_no_terminal(self) -> None:
-        """Where nobody sees it nothing is shown."""
-        console = FakeConsole()
-        progress = Progress(console, "a")
-        progress.show(1, 0)
-        progress.finish()
-        self.assertEqual(console.take(), "")
-
-    def test_bars(self) -> None:
-        """Of files that come and go at once one has a bar, until it is there or given up; what else
-        is shown begins on a line of its own."""
-        console = FakeConsole()
-        console.interactive = True
-        bars = Bars(console, lambda message_id, _: message_id.decode())
-        for message_id, done, sender in (
-            (b"one", 1, None), (b"two", 1, None), (b"one", 3, CONTACT), (b"one", 2, None),
-        ):  # fmt: skip
-            bars.show(FileProgress(message_id, done, 4, sender))
-        bars.drop(b"two", None)
-        bars.drop(b"one", CONTACT)
-        bars.pause()
-        bars.pause()
-        self.assertEqual(
-            console.take(),
-            f"\rone [{'#' * 7 + '.' * 23}]  25 %\rone [{'#' * 15 + '.' * 15}]  50 %\n",
-        )
-        bars.show(FileProgress(b"one", 4, 4))
-        bars.show(FileProgress(b"one", 4, 4))
-        self.assertEqual(console.take(), f"\rone [{'#' * 30}] 100 %\n")
-        bars.show(FileProgress(b"two", 2, 4))
-        bars.drop(b"two", None)
-        bars.show(FileProgress(b"two", 4, 4))
-        self.assertTrue(console.take().endswith("50 %\n"))

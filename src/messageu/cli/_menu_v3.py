@@ -22,9 +22,9 @@ from messageu.client.v3 import (
 )
 from messageu.terminal import Desk, describe, name_of, visible
 
-from ._commands import contact_line, safety_lines
 from ._letters import Letters
 from ._loop import MenuLoop
+from ._people import contact_line, safety_lines
 
 
 class MenuV3(MenuLoop):
