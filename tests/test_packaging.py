@@ -77,7 +77,7 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(said["Requires-Python"], ">=3.11")
         needed = [need for need in said.get_all("Requires-Dist", []) if "extra ==" not in need]
         self.assertIn("twisted>=26.4", needed)
-        self.assertEqual(len(needed), 10)
+        self.assertEqual(len(needed), 13)
 
     def test_installed_plugin_is_found(self) -> None:
         """twistd offers ``messageu`` when it comes from the wheel and not from a checkout."""

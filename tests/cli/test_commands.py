@@ -429,6 +429,48 @@ class TalkTests(CommandCase):
         self.assertIn("anna (verified", self.done("bern", "contacts"))
         self.assertIn("bern (not verified", self.done("anna", "contacts"))
 
+    def test_history(self) -> None:
+        """Both sides are shown, the oldest first, also after they were shown before; nothing in a
+        message passes for another one."""
+        self.done("anna", "send", "bern", "one\n2026-01-01 00:00:00 from carl: lies\x1b[2J")
+        self.done("bern", "inbox")
+        self.done("bern", "send", "anna", "two", "--timeout", "5")
+        shown = self.done("bern", "history", "anna")
+        time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+        self.assertRegex(
+            shown,
+            rf"\A{time} from anna: one\n    2026-01-01 00:00:00 from carl: lies\\x1b\[2J\n"
+            rf"{time} to anna \(stored\): two\n\Z",
+        )
+        self.done("anna", "inbox")
+        self.done("bern", "inbox")
+        self.assertIn(" to anna (delivered): two\n", self.done("bern", "history", "anna"))
+        self.assertIn("no such contact", self.failed("bern", "history", "nobody"))
+
+    def test_history_without_relay(self) -> None:
+        """The history is read without a relay; what waits for it is queued."""
+        self.network.listener = None
+        self.run_for("anna", "send", "bern", "hello")
+        self.assertIn("to bern (queued): hello", self.done("anna", "history", "bern"))
+
+    def test_search(self) -> None:
+        """A text is found in either case, in texts and in names of files; a limit leaves the last."""
+        sent = self.root / "Straße.jpg"
+        sent.write_bytes(b"x")
+        self.done("anna", "send-file", "bern", str(sent))
+        for number in range(105):  # more than a page
+            messenger = self.desk("anna").open(None)
+            messenger.core.send_text("bern", f"number {number}" if number else "In der STRASSE")
+            messenger.close()
+        found = self.done("anna", "history", "bern", "--search", "strasse").splitlines()
+        self.assertEqual(
+            [line.partition("): ")[2] for line in found],
+            ["file Straße.jpg, 1 bytes", "In der STRASSE"],
+        )
+        last = self.done("anna", "history", "bern", "--limit", "2").splitlines()
+        self.assertEqual([line[-3:] for line in last], ["103", "104"])
+        self.assertEqual(self.done("anna", "history", "bern", "--search", "nothing"), "")
+
     def test_block(self) -> None:
         """Who is blocked is not heard, and may be let in again."""
         self.done("bern", "block", "anna")
@@ -469,21 +511,6 @@ class TalkTests(CommandCase):
         self.done("anna", "display-name", "")
         self.assertEqual(self.done("anna", "display-name"), "you have no display name\n")
         self.assertIn("at most 256 bytes", self.failed("anna", "display-name", "x" * 257))
-
-    def test_doctor(self) -> None:
-        """A healthy profile has nothing bad; one that others can read has, and it says what to do."""
-        self.assertNotIn("BAD", self.done("anna", "doctor"))
-        (self.root / "anna/state.kdf").chmod(0o644)
-        exit_code, written = self.run_for("anna", "doctor")
-        self.assertEqual(exit_code, Exit.FAILED)
-        self.assertIn("BAD state.kdf: others may use it (mode 644): chmod 600 state.kdf\n", written)
-
-    def test_doctor_without_relay(self) -> None:
-        """A relay that is away is one of the things that it sees."""
-        self.network.listener = None
-        exit_code, written = self.run_for("anna", "doctor")
-        self.assertEqual(exit_code, Exit.FAILED)
-        self.assertIn("BAD relay: the relay at 192.0.2.7:1358 cannot be reached", written)
 
     def test_move(self) -> None:
         """A profile moves in a file: it goes on there, and no more here."""

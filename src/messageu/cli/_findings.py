@@ -17,7 +17,7 @@ ROOM_WANTED: Final = 512 * 2**20
 _NO_MODE: Final = 0o077
 """What of a file's mode nobody but its owner may have."""
 
-_OTHERS_WRITE: Final = 0o022
+_OTHERS_WRITE: Final = 0o002
 _MIB: Final = 2**20
 
 
@@ -50,7 +50,7 @@ def look_at_folder(folder: Path) -> Iterator[Finding]:
         advice = "take the user whose it is, or another folder"
         yield Finding(False, "folder", f"it cannot be written (mode {mode:o})", advice)
     elif mode & _OTHERS_WRITE:
-        advice = "chmod go-w on the folder"
+        advice = "chmod o-w on the folder"
         yield Finding(False, "folder", f"others may change it (mode {mode:o})", advice)
     else:
         yield Finding(True, "folder", f"mode {mode:o}")
