@@ -57,7 +57,7 @@ class _Refused(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code, a failure is one line on standard error."""
-    options = _parse(arguments)
+    options = make_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -78,7 +78,8 @@ def _fail(text: str, code: Exit) -> int:
     return code
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line, and knows what is said of it."""
     parser = argparse.ArgumentParser(
         prog="messageu-admin",
         description="Looks after a relay. Run it as the user that the relay runs as.",
@@ -106,7 +107,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         for operand in command.operands:
             operand.add_to(added)
         added.set_defaults(command=command.run)
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _status(options: argparse.Namespace) -> None:
