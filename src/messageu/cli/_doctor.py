@@ -127,7 +127,7 @@ def _prekeys(messenger: Messenger) -> Finding:
     keys = messenger.one_time_keys
     if keys is None:
         return Finding(False, "prekeys", "the relay has not told", "try again later")
-    return Finding(True, "prekeys", f"the relay had {keys} one-time keys, and is given new ones")
+    return Finding(True, "prekeys", f"the relay had {keys} one-time keys; it is given more when they are few")
 
 
 def _state(messenger: Messenger) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _clock(messenger: Messenger) -> Iterator[Finding]:
     if messenger.welcome is None:
         return
     ahead = messenger.welcome.ahead
-    text = f"{ahead:+.0f} seconds at the relay"
+    text = f"{round(ahead):+d} seconds at the relay"
     if abs(ahead) > CLOCK_TOLERANCE:
         yield Finding(False, "clock", text, "set this one's clock")
     else:
