@@ -127,7 +127,9 @@ def _prekeys(messenger: Messenger) -> Finding:
     keys = messenger.one_time_keys
     if keys is None:
         return Finding(False, "prekeys", "the relay has not told", "try again later")
-    return Finding(True, "prekeys", f"the relay had {keys} one-time keys; it is given more when they are few")
+    return Finding(
+        True, "prekeys", f"the relay had {keys} one-time keys; it is given more when they are few"
+    )
 
 
 def _state(messenger: Messenger) -> Iterator[Finding]:
