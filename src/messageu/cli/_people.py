@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from textwrap import wrap
 from types import SimpleNamespace
 from typing import Final
 
 from messageu.client.v3 import Contact, Messenger, Standing
-from messageu.terminal import Desk, Exit, name_of, visible, visible_name
+from messageu.terminal import Desk, Exit, name_of, safety_lines, visible, visible_name
 
 from ._json import contact_fields, json_line
-
-GROUP: Final = 5
-GROUPS_OF_LINE: Final = 4
 
 
 async def add(desk: Desk, options: SimpleNamespace) -> Exit:
@@ -120,10 +115,3 @@ _STANDINGS: Final = {
     Standing.REQUEST: "asks to write to you",
     Standing.BLOCKED: "blocked",
 }
-
-
-def safety_lines(number: str) -> Iterator[str]:
-    """A safety number as it is read to each other: groups of five, four to a line."""
-    groups = wrap(number, GROUP)
-    for start in range(0, len(groups), GROUPS_OF_LINE):
-        yield " ".join(groups[start : start + GROUPS_OF_LINE])

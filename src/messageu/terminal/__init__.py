@@ -5,6 +5,7 @@ from messageu.commands import DEFAULT_TIMEOUT, Exit
 from ._console import Away, Console, NoTerminal
 from ._desk import Desk
 from ._progress import Bars, Progress
+from ._safety import safety_lines
 from ._text import visible, visible_name, visible_text
 from ._words import describe, name_in, name_of, offer_of
 
@@ -21,6 +22,7 @@ __all__ = [
     "name_in",
     "name_of",
     "offer_of",
+    "safety_lines",
     "visible",
     "visible_name",
     "visible_text",
