@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from attrs import evolve
 from messageu.cli import Exit, _doctor
 from messageu.cli._findings import ROOM_WANTED
 from messageu.client import Keyring, RelayAddress
-from messageu.client.v3 import Messenger, RelayLink
+from messageu.client.v3 import Contact, Core, Messenger, RelayLink
 from messageu.model import ListedClient
 
 from ..client.relay import ANNA, BERN, KEY
@@ -88,7 +89,7 @@ class ProfileTests(DoctorCase):
         self.console.complaints.clear()
         account, certificate = self.bad("carl")
         self.assertIn("not registered", account)
-        self.assertIn("certificate: the relay shows another key", certificate)
+        self.assertIn("certificate: the relay shows another key than the pinned one: ", certificate)
         self.assertIn("do not go on before", certificate)
 
     def test_clock(self) -> None:
@@ -110,6 +111,38 @@ class ProfileTests(DoctorCase):
             "ok  certificate: its key is the pinned one; dated until 2020-01-01, which is over: "
             "that does not matter, only the key counts\n",
             self.done("anna", "doctor"),
+        )
+
+    def test_old_copy(self) -> None:
+        """A profile that was restored from a copy is bad, with what can be done about it."""
+        shutil.copytree(self.root / "anna", self.root / "old")
+        self.done("anna", "send", "bern", "hello")
+        self.assertEqual(
+            self.bad("old"),
+            ["state: older than what the relay knows: give this copy up, or: messageu reset"],
+        )
+
+    def test_folder_of_somebody_else(self) -> None:
+        """A folder in which nothing can be written is bad before something fails in it."""
+        self.patch(os, "access", lambda *_: False)
+        [line] = self.bad()
+        self.assertRegex(line, r"\Afolder: it cannot be written \(mode \d+\): take the user")
+
+    def test_name_that_went_to_somebody_else(self) -> None:
+        """A contact whose name leads to somebody else now is bad."""
+        profile = self.desk("anna").open(None)
+        other = profile.core.profile.identity
+        profile.close()
+        contacts = Core.contacts
+
+        def told(core: Core) -> list[Contact]:
+            return [evolve(contact, changed_to=other, label="b\x1b") for contact in contacts(core)]
+
+        self.patch(Core, "contacts", told)
+        changed = "somebody else has the name of b\\x1b"
+        self.assertEqual(
+            self.bad(),
+            [f"contact: {changed} now: ask b\\x1b for a new link, and compare: messageu verify"],
         )
 
     def test_locked(self) -> None:

@@ -100,10 +100,9 @@ async def _relay(desk: Desk, messenger: Messenger) -> list[Finding]:
     try:
         await desk.reach(messenger, messenger.come_online())
     except ClientError as error:
-        if why and isinstance(why[-1], RelayNotTrusted):  # it says itself what to do
-            return [Finding(False, "certificate", describe(why[-1]))]
-        advice = f"is it running, is there a network, and is the line in {ADDRESS_FILE} right?"
-        return [Finding(False, "relay", describe(error), advice)]
+        if messenger.core.profile.stale:  # what is found of the state says it
+            return []
+        return list(_not_reached(why[-1] if why else error))
     finally:
         forget()
     return [
@@ -111,6 +110,17 @@ async def _relay(desk: Desk, messenger: Messenger) -> list[Finding]:
         *_certificate(messenger),
         _prekeys(messenger),
     ]
+
+
+def _not_reached(why: ClientError) -> Iterator[Finding]:
+    if isinstance(why, RelayNotTrusted):
+        advice = "ask its operator for the address, and do not go on before"
+        yield Finding(
+            False, "certificate", "the relay shows another key than the pinned one", advice
+        )
+        return
+    advice = f"is it running, is there a network, and is the line in {ADDRESS_FILE} right?"
+    yield Finding(False, "relay", describe(why), advice)
 
 
 def _certificate(messenger: Messenger) -> Iterator[Finding]:
