@@ -43,6 +43,15 @@ def _run_command(said: Invocation) -> int:
     return run(said)
 
 
+def _run_screen(said: Invocation) -> int:
+    # It installs a reactor of its own: nothing before it may import one.
+    from messageu.tui.__main__ import run  # type: ignore[import-not-found, unused-ignore]
+
+    return int(
+        run(said.folder.absolute(), passphrase_file=said.passphrase_file, timeout=said.timeout)
+    )
+
+
 def _print_completion(said: Invocation) -> int:
     click.echo(completion_script(command_line(), PROGRAM, said.options.shell))
     return Exit.DONE
@@ -54,7 +63,10 @@ def _contact_names(folder: Path) -> Iterable[str]:
     return contact_names(folder)
 
 
-_PLACES: Final[Mapping[str, Callable[[Invocation], int]]] = {"completion": _print_completion}
+_PLACES: Final[Mapping[str, Callable[[Invocation], int]]] = {
+    "chat": _run_screen,
+    "completion": _print_completion,
+}
 """The commands that are not messageu.cli's."""
 
 

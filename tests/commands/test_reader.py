@@ -124,6 +124,27 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(usage, "Usage: messageu send [OPTIONS] CONTACT [TEXT]")
         self.assertTrue(line.startswith("messageu: error: Missing argument"))
 
+    def test_screen(self) -> None:
+        """chat gives the screen what was said, and no reactor is there before it installs its own."""
+        script = f"""
+import sys
+from types import ModuleType
+screen = ModuleType("messageu.tui.__main__")
+def run(folder, *, passphrase_file, timeout):
+    print(folder, passphrase_file, timeout, "twisted.internet.reactor" in sys.modules)
+    return 4
+screen.run = run
+sys.modules |= {{"messageu.tui": ModuleType("messageu.tui"), "messageu.tui.__main__": screen}}
+from messageu.__main__ import main
+sys.exit(main(["--dir", {self.folder!r}, "chat", "--timeout", "5", "--passphrase-file", "secret"]))
+"""
+        finished = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, check=False, text=True
+        )
+        self.assertEqual(finished.stderr, "")
+        self.assertEqual(finished.stdout, f"{self.folder} secret 5.0 False\n")
+        self.assertEqual(finished.returncode, Exit.AWAY)
+
     def test_light(self) -> None:
         """Nothing heavy is imported to print help and versions, or to complete a command."""
         script = f"""

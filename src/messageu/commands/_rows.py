@@ -131,6 +131,12 @@ COMMANDS: Final[dict[str, Row]] = {
         "(the relay has it), delivered or undelivered.",
         ("messageu history bern", "messageu history bern --search invoice --limit 5 --json"),
     ),
+    "chat": Row(
+        "chat on a screen that is live",
+        details="Conversations with unread counts, messages as they come, and how far yours are. "
+        "It is made for terminals of 80 by 24 and larger ones.",
+        examples=("messageu chat",),
+    ),
     "contacts": Row(
         "list whom you know, and who asks to write to you",
         (_JSON,),
