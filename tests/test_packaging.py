@@ -49,13 +49,22 @@ class WheelTests(SynchronousTestCase):
         self.assertIn("messageu/py.typed", files)
         self.assertEqual(files - self.names, set())
 
+    def test_manual_pages_are_shipped(self) -> None:
+        """The manual pages go where man looks for them."""
+        pages = {path.name for path in (ROOT / "docs/man").iterdir()}
+        shipped = f"messageu-{messageu.__version__}.data/data/share/man/man1/"
+        self.assertIn("messageu.1", pages)
+        self.assertEqual({f"{shipped}{page}" for page in pages} - self.names, set())
+
     def test_nothing_else_is_shipped(self) -> None:
-        """Beside the package there are the plugin and the metadata: no tests, no tools, and no
-        ``__init__`` that would take the name ``twisted`` away from Twisted."""
+        """Beside the package there are the plugin, the manual and the metadata: no tests, no tools,
+        and no ``__init__`` that would take the name ``twisted`` away from Twisted."""
         others = {
             name
             for name in self.names
-            if not name.startswith("messageu/") and ".dist-info/" not in name
+            if not name.startswith("messageu/")
+            and ".dist-info/" not in name
+            and ".data/data/share/man/man1/" not in name
         }
         self.assertEqual(others, {"twisted/plugins/messageu_plugin.py"})
 
@@ -66,7 +75,7 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(
             dict(scripts["console_scripts"]),
             {
-                "messageu": "messageu.cli.__main__:main",
+                "messageu": "messageu.__main__:main",
                 "messageu-admin": "messageu.admin.__main__:main",
             },
         )

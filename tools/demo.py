@@ -274,7 +274,9 @@ class Profile:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONUNBUFFERED": "1", "MESSAGEU_PASSPHRASE": f"of {self.name}"}
+        plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}  # a log wants no colours
+        ours = {"PYTHONUNBUFFERED": "1", "MESSAGEU_PASSPHRASE": f"of {self.name}"}
+        return os.environ | ours | plain
 
 
 class Relay:

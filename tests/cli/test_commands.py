@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from messageu.cli import (
-    COMMANDS,
-    MENU_V3,
-    Desk,
-    Exit,
-    Lines,
-    MenuV3,
-    NoTerminal,
-    add_commands,
-    run_command,
-)
+from messageu.cli import MENU_V3, WORK, Desk, Exit, Lines, MenuV3, NoTerminal, run_command
 from messageu.cli._letters import PLACE_FILE
 from messageu.client import RelayAddress
-from messageu.client.v3 import FileProgress, MessengerSettings, RelayLink, Status, _file_receiver
+from messageu.client.v3 import MessengerSettings, RelayLink, Status, _file_receiver
+from messageu.commands import Invocation, read
 from messageu.crypto.certificates import check_certificate
-from messageu.model.v3 import Identity
-from messageu.terminal import Bars, Progress
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
 
 from ..server.v3.relay import CERTIFICATE, MemoryRelay
-
-CONTACT = Identity(bytes(32))
 
 
 class FakeConsole:
@@ -40,6 +27,7 @@ class FakeConsole:
 
     def __init__(self) -> None:
         self.interactive = False
+        self.encoding = "utf-8"
         self.written: list[str] = []
         self.complaints: list[str] = []
         self.secrets: list[str] = []
@@ -81,10 +69,11 @@ class CommandCase(SynchronousTestCase):
         self.address = str(link)
         self.console = FakeConsole()
         self.environment: dict[str, str] = {}
+        self.patch(os, "environ", {"NO_COLOR": "1"})
         for name in ("anna", "bern"):
             (self.root / name).mkdir()
 
-    def desk(self, who: str, options: argparse.Namespace | None = None) -> Desk:
+    def desk(self, who: str, said: Invocation | None = None) -> Desk:
         """Where somebody works."""
         settings = MessengerSettings(endpoint=self.network.endpoint(), now=self.relay.now)
         return Desk(
@@ -92,18 +81,16 @@ class CommandCase(SynchronousTestCase):
             self.root / who,
             self.console,
             self.environment,
-            passphrase_file=getattr(options, "passphrase_file", None),
-            timeout=getattr(options, "timeout", 30.0),
+            passphrase_file=None if said is None else said.passphrase_file,
+            timeout=30.0 if said is None else said.timeout,
             settings=settings,
             run_in_thread=maybeDeferred,
         )
 
     def begin(self, who: str, *arguments: str) -> Deferred[Exit]:
         """Begin a command."""
-        parser = argparse.ArgumentParser()
-        add_commands(parser)
-        options = parser.parse_args(arguments)
-        return Deferred.fromCoroutine(run_command(self.desk(who, options), options))
+        said = read(arguments)
+        return Deferred.fromCoroutine(run_command(self.desk(who, said), said.command, said.options))
 
     def run_for(self, who: str, *arguments: str, seconds: float = 60) -> tuple[Exit, str]:
         """Run a command to its end: how it has ended, and what was written."""
@@ -198,9 +185,9 @@ class RegisterTests(CommandCase):
         rest = {
             "register": None, "import": None, "doctor": None, "export": None, "add": ["x"],
             "send": ["x", "y"], "send-file": ["x", "y"], "accept": ["x"], "block": ["x"],
-            "unblock": ["x"], "verify": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
+            "unblock": ["x"], "verify": ["x"], "history": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
         }  # fmt: skip
-        for name in COMMANDS:
+        for name in WORK:
             arguments = rest.get(name, [])
             if arguments is not None:
                 self.assertIn("profile", self.failed("anna", name, *arguments))
@@ -358,7 +345,7 @@ class TalkTests(CommandCase):
         bars = [line for line in self.console.take().split("\n") if "\r" in line]
         self.assertEqual(len(bars), 2)
         for bar in bars:
-            self.assertTrue(bar.startswith("\rholiday.jpg [###"), bar)
+            self.assertTrue(bar.startswith("\rholiday.jpg ━━━"), bar)
             self.assertTrue(bar.endswith("100 %"), bar)
         self.assertEqual(self.console.complaints.count("delivered: holiday.jpg"), 2)
         for each in (reading, following):
@@ -442,6 +429,48 @@ class TalkTests(CommandCase):
         self.assertIn("anna (verified", self.done("bern", "contacts"))
         self.assertIn("bern (not verified", self.done("anna", "contacts"))
 
+    def test_history(self) -> None:
+        """Both sides are shown, the oldest first, also after they were shown before; nothing in a
+        message passes for another one."""
+        self.done("anna", "send", "bern", "one\n2026-01-01 00:00:00 from carl: lies\x1b[2J")
+        self.done("bern", "inbox")
+        self.done("bern", "send", "anna", "two", "--timeout", "5")
+        shown = self.done("bern", "history", "anna")
+        time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+        self.assertRegex(
+            shown,
+            rf"\A{time} from anna: one\n    2026-01-01 00:00:00 from carl: lies\\x1b\[2J\n"
+            rf"{time} to anna \(stored\): two\n\Z",
+        )
+        self.done("anna", "inbox")
+        self.done("bern", "inbox")
+        self.assertIn(" to anna (delivered): two\n", self.done("bern", "history", "anna"))
+        self.assertIn("no such contact", self.failed("bern", "history", "nobody"))
+
+    def test_history_without_relay(self) -> None:
+        """The history is read without a relay; what waits for it is queued."""
+        self.network.listener = None
+        self.run_for("anna", "send", "bern", "hello")
+        self.assertIn("to bern (queued): hello", self.done("anna", "history", "bern"))
+
+    def test_search(self) -> None:
+        """A text is found in either case, in texts and in names of files; a limit leaves the last."""
+        sent = self.root / "Straße.jpg"
+        sent.write_bytes(b"x")
+        self.done("anna", "send-file", "bern", str(sent))
+        for number in range(105):  # more than a page
+            messenger = self.desk("anna").open(None)
+            messenger.core.send_text("bern", f"number {number}" if number else "In der STRASSE")
+            messenger.close()
+        found = self.done("anna", "history", "bern", "--search", "strasse").splitlines()
+        self.assertEqual(
+            [line.partition("): ")[2] for line in found],
+            ["file Straße.jpg, 1 bytes", "In der STRASSE"],
+        )
+        last = self.done("anna", "history", "bern", "--limit", "2").splitlines()
+        self.assertEqual([line[-3:] for line in last], ["103", "104"])
+        self.assertEqual(self.done("anna", "history", "bern", "--search", "nothing"), "")
+
     def test_block(self) -> None:
         """Who is blocked is not heard, and may be let in again."""
         self.done("bern", "block", "anna")
@@ -482,21 +511,6 @@ class TalkTests(CommandCase):
         self.done("anna", "display-name", "")
         self.assertEqual(self.done("anna", "display-name"), "you have no display name\n")
         self.assertIn("at most 256 bytes", self.failed("anna", "display-name", "x" * 257))
-
-    def test_doctor(self) -> None:
-        """A healthy profile has nothing bad; one that others can read has, and it says what to do."""
-        self.assertNotIn("BAD", self.done("anna", "doctor"))
-        (self.root / "anna/state.kdf").chmod(0o644)
-        exit_code, written = self.run_for("anna", "doctor")
-        self.assertEqual(exit_code, Exit.FAILED)
-        self.assertIn("BAD state.kdf: others may use it (mode 644): chmod 600 state.kdf\n", written)
-
-    def test_doctor_without_relay(self) -> None:
-        """A relay that is away is one of the things that it sees."""
-        self.network.listener = None
-        exit_code, written = self.run_for("anna", "doctor")
-        self.assertEqual(exit_code, Exit.FAILED)
-        self.assertIn("BAD relay: the relay at 192.0.2.7:1358 cannot be reached", written)
 
     def test_move(self) -> None:
         """A profile moves in a file: it goes on there, and no more here."""
@@ -569,55 +583,3 @@ class MenuTests(CommandCase):
         self.assertIn("no such entry", self.type("999"))
         self.type("0")
         self.assertIsNone(self.successResultOf(self.running))
-
-
-class ProgressTests(SynchronousTestCase):
-    """The bar."""
-
-    def test_bar(self) -> None:
-        """It is one line, drawn anew when it looks otherwise, harmless, and ended."""
-        console = FakeConsole()
-        console.interactive = True
-        progress = Progress(console, "a\x1b" + "b" * 100)
-        for done in (0, 1, 1, 1000):
-            progress.show(done, 1000)
-        progress.finish()
-        progress.finish()
-        text = console.take()
-        self.assertEqual((text.count("\r"), text.count("\n")), (2, 1))
-        self.assertNotIn("\x1b", text)
-        self.assertTrue(all(len(line) < 80 for line in text.split("\r")))
-
-    def test_no_terminal(self) -> None:
-        """Where nobody sees it nothing is shown."""
-        console = FakeConsole()
-        progress = Progress(console, "a")
-        progress.show(1, 0)
-        progress.finish()
-        self.assertEqual(console.take(), "")
-
-    def test_bars(self) -> None:
-        """Of files that come and go at once one has a bar, until it is there or given up; what else
-        is shown begins on a line of its own."""
-        console = FakeConsole()
-        console.interactive = True
-        bars = Bars(console, lambda message_id, _: message_id.decode())
-        for message_id, done, sender in (
-            (b"one", 1, None), (b"two", 1, None), (b"one", 3, CONTACT), (b"one", 2, None),
-        ):  # fmt: skip
-            bars.show(FileProgress(message_id, done, 4, sender))
-        bars.drop(b"two", None)
-        bars.drop(b"one", CONTACT)
-        bars.pause()
-        bars.pause()
-        self.assertEqual(
-            console.take(),
-            f"\rone [{'#' * 7 + '.' * 23}]  25 %\rone [{'#' * 15 + '.' * 15}]  50 %\n",
-        )
-        bars.show(FileProgress(b"one", 4, 4))
-        bars.show(FileProgress(b"one", 4, 4))
-        self.assertEqual(console.take(), f"\rone [{'#' * 30}] 100 %\n")
-        bars.show(FileProgress(b"two", 2, 4))
-        bars.drop(b"two", None)
-        bars.show(FileProgress(b"two", 4, 4))
-        self.assertTrue(console.take().endswith("50 %\n"))

@@ -21,13 +21,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu import __version__
-from messageu.cli import MENU, __main__
+from messageu.cli import MENU, _streams, root
 from messageu.model import ListedClient
 from messageu.wire import v2
 
 from ..client.relay import ANNA, BERN
 
-COMMAND = [sys.executable, "-m", "messageu.cli"]
+COMMAND = [sys.executable, "-m", "messageu"]
 DEADLINE = 60.0
 
 
@@ -180,16 +180,16 @@ class PartsTests(SynchronousTestCase):
         """An input that is not ready is waited for; one that cannot be read has ended."""
         outcomes = [BlockingIOError, b"line\n", OSError]
         with mock.patch("os.read", side_effect=outcomes), mock.patch("select.select") as waiting:
-            self.assertEqual(__main__._read(0), b"line\n")
+            self.assertEqual(_streams._read(0), b"line\n")
             waiting.assert_called_once_with([0], [], [])
-            self.assertEqual(__main__._read(0), b"")
+            self.assertEqual(_streams._read(0), b"")
 
     def test_mistake_of_ours(self) -> None:
         """An exception that nobody has foreseen is shown, and is the exit code."""
         errors = io.StringIO()
         with mock.patch("sys.stderr", errors):
-            output = __main__.Output(None, self.fail)
-            code = __main__._exit_code([Failure(ZeroDivisionError())], output)
+            output = _streams.Output(None, self.fail)
+            code = root._exit_code([Failure(ZeroDivisionError())], output)
         self.assertEqual(code, 1)
         self.assertIn("ZeroDivisionError", errors.getvalue())
 

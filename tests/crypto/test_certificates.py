@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.crypto import CryptoError
-from messageu.crypto.certificates import check_certificate, make_certificate, pin_of
+from messageu.crypto.certificates import check_certificate, expiry_of, make_certificate, pin_of
 
 
 class CertificateTests(SynchronousTestCase):
@@ -26,6 +26,11 @@ class CertificateTests(SynchronousTestCase):
         )
         self.assertEqual(check_certificate(pem), sha256(info).digest())
         self.assertEqual(pin_of(certificate.public_bytes(Encoding.DER)), sha256(info).digest())
+
+    def test_expiry(self) -> None:
+        """What a certificate says of its end is read off it: ours say that there is none."""
+        certificate = x509.load_pem_x509_certificate(make_certificate())
+        self.assertEqual(expiry_of(certificate.public_bytes(Encoding.DER)).year, 9999)
 
     def test_always_another(self) -> None:
         """Each relay has a key of its own."""
@@ -54,3 +59,4 @@ class CertificateTests(SynchronousTestCase):
             error = self.assertRaises(CryptoError, check_certificate, pem)
             self.assertRegex(str(error), "^its? [a-z ]+$")
         self.assertRaises(CryptoError, pin_of, b"nothing")
+        self.assertRaises(CryptoError, expiry_of, b"nothing")

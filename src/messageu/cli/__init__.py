@@ -1,4 +1,4 @@
-"""The console program: commands and menus. Only ``__main__`` knows of terminals."""
+"""What the commands do, and the menus. Only ``root`` takes the reactor and the process's streams."""
 
 from messageu.terminal import (
     Away,
@@ -11,16 +11,17 @@ from messageu.terminal import (
     visible_text,
 )
 
-from ._commands import COMMANDS, add_commands, run_command
+from ._completion import contact_names
 from ._lines import LINE_LIMIT, EndOfInput, Lines, LineTooLong
 from ._menu import MENU, Menu
 from ._menu_v3 import MENU_V3, MenuV3
+from ._work import WORK, run_command
 
 __all__ = [
-    "COMMANDS",
     "LINE_LIMIT",
     "MENU",
     "MENU_V3",
+    "WORK",
     "Away",
     "Console",
     "Desk",
@@ -31,7 +32,7 @@ __all__ = [
     "Menu",
     "MenuV3",
     "NoTerminal",
-    "add_commands",
+    "contact_names",
     "run_command",
     "visible",
     "visible_name",

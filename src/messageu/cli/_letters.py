@@ -1,8 +1,7 @@
-"""Messages of v3 as they are shown, and which of them were."""
+"""Messages of v3 as they are shown, to people and programs, and which of them were."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,8 @@ from messageu.client.v3 import (
 from messageu.crypto.v3 import Kind
 from messageu.terminal import Console, name_of, offer_of, visible, visible_text
 
+from ._json import STATUSES, json_line
+
 PLACE_FILE: Final = "inbox.place"
 """The number of the last message that was shown."""
 
@@ -29,6 +30,7 @@ _PAGE: Final = 100
 _LAST_TIME: Final = 253_402_300_799_999
 """Milliseconds since the epoch until the end of the year 9999."""
 
+_DAY: Final = 86_400_000
 
 _STATES: Final = {
     "coming": "it is on its way",
@@ -66,13 +68,31 @@ class Letters:
         for text in self.unshown():
             console.write(text)
 
-    def _shown(self, message: StoredMessage) -> str:
-        try:
-            contact = self._messenger.core.contact(message.contact)
-        except ContactUnknown:  # he was removed meanwhile
-            contact = None
+    def entry(self, message: StoredMessage) -> str:
+        """A message of the history, of either side.
+
+        All but its first line is indented, so that nothing in it passes for another message.
+        """
+        contact = self._contact_of(message)
         if self.as_json:
-            return f"{json.dumps(self._fields(message, contact))}\n"
+            return json_line(self._fields(message, contact))
+        name = message.contact.raw.hex() if contact is None else name_of(contact)
+        # A day less, for those who are behind Greenwich or ahead of it at the end of the year 9999.
+        time = datetime.fromtimestamp(min(message.time, _LAST_TIME - _DAY) / 1000, UTC).astimezone()
+        side = f"to {name} ({_status_of(message)})" if message.mine else f"from {name}"
+        content = self._content(message).replace("\n", "\n    ")
+        return f"{time:%Y-%m-%d %H:%M:%S} {side}: {content}\n"
+
+    def _contact_of(self, message: StoredMessage) -> Contact | None:
+        try:
+            return self._messenger.core.contact(message.contact)
+        except ContactUnknown:  # he was removed meanwhile
+            return None
+
+    def _shown(self, message: StoredMessage) -> str:
+        contact = self._contact_of(message)
+        if self.as_json:
+            return json_line(self._fields(message, contact))
         name = message.contact.raw.hex() if contact is None else name_of(contact)
         asks = contact is not None and contact.standing is Standing.REQUEST
         note = " (asks to write to you: accept or block)" if asks else ""
@@ -84,9 +104,12 @@ class Letters:
         offer = offer_of(message)
         if offer is None:
             return f"a message of kind {message.kind}, which this version does not know"
+        file = f"file {visible(offer.name)}, {offer.size:,} bytes"
+        if message.mine:
+            return file
         path = self._messenger.path_of(message)
         where = _STATES[self._state_of(message)] if path is None else visible(str(path))
-        return f"file {visible(offer.name)}, {offer.size:,} bytes: {where}"
+        return f"{file}: {where}"
 
     def _state_of(self, message: StoredMessage) -> str:
         try:
@@ -100,23 +123,27 @@ class Letters:
         fields: dict[str, object] = {
             "number": message.number,
             "id": message.message_id.hex(),
-            "from": None if contact is None else contact.label,
+            "mine": message.mine,
+            "from": None if contact is None or message.mine else contact.label,
+            "contact": None if contact is None else contact.label,
             "identity": message.contact.raw.hex(),
             "standing": None if contact is None else contact.standing.name.lower(),
             "time": time.isoformat(timespec="milliseconds"),
+            "status": STATUSES[message.status],
+            "why": None if message.why is None else message.why.words,
             "kind": "unknown",
         }
         offer = offer_of(message)
         if message.kind == Kind.TEXT:
             fields |= {"kind": "text", "text": message.text}
         elif offer is not None:
-            path = self._messenger.path_of(message)
+            path = None if message.mine else self._messenger.path_of(message)
             fields |= {
                 "kind": "file",
                 "name": offer.name,
                 "size": offer.size,
                 "sha256": offer.digest.hex(),
-                "state": self._state_of(message),
+                "state": None if message.mine else self._state_of(message),
                 "path": None if path is None else str(path),
             }
         return fields
@@ -133,3 +160,9 @@ class Letters:
             replace_small_file(self._file, f"{place}\n".encode("ascii"))
         except OSError as error:
             raise FileNotSaved(f"{PLACE_FILE} cannot be written: {error.strerror}") from None
+
+
+def _status_of(message: StoredMessage) -> str:
+    """What has become of a message of ours."""
+    status = STATUSES[message.status]
+    return status if message.why is None else f"{status}: {message.why.words}"

@@ -20,11 +20,11 @@ from messageu.client.v3 import (
     profile_exists,
     read_relay,
 )
-from messageu.terminal import Desk, describe, name_of, visible
+from messageu.terminal import Desk, describe, name_of, safety_lines, visible
 
-from ._commands import contact_line, safety_lines
 from ._letters import Letters
 from ._loop import MenuLoop
+from ._people import contact_line
 
 
 class MenuV3(MenuLoop):

@@ -57,6 +57,17 @@ def pin_of(certificate: bytes) -> bytes:
         raise CryptoError("this is no certificate") from None
 
 
+def expiry_of(certificate: bytes) -> datetime.datetime:
+    """Until when a certificate, which is DER, says that it is good. No client of ours minds.
+
+    :raises CryptoError: when it is no certificate.
+    """
+    try:
+        return x509.load_der_x509_certificate(certificate).not_valid_after_utc
+    except ValueError:
+        raise CryptoError("this is no certificate") from None
+
+
 def check_certificate(pem: bytes) -> bytes:
     """The pin of a key and its certificate, as :func:`make_certificate` makes them.
 

@@ -1,8 +1,11 @@
 """What every program of ours on a terminal shares: harmless texts, a passphrase, patience."""
 
-from ._console import Away, Console, Exit, NoTerminal
-from ._desk import DEFAULT_TIMEOUT, Desk
+from messageu.commands import DEFAULT_TIMEOUT, Exit
+
+from ._console import Away, Console, NoTerminal
+from ._desk import Desk
 from ._progress import Bars, Progress
+from ._safety import safety_lines
 from ._text import visible, visible_name, visible_text
 from ._words import describe, name_in, name_of, offer_of
 
@@ -19,6 +22,7 @@ __all__ = [
     "name_in",
     "name_of",
     "offer_of",
+    "safety_lines",
     "visible",
     "visible_name",
     "visible_text",

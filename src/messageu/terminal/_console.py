@@ -1,28 +1,11 @@
-"""What the program speaks through, and how it ends."""
+"""What the program speaks through."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from enum import IntEnum
 from typing import Protocol
 
 from messageu.client import ClientError
-
-
-class Exit(IntEnum):
-    """How a command has ended.
-
-    DONE: as it should. FAILED: not; one line says why. USAGE: it was not understood. QUEUED: what
-    was to be sent is kept, and goes out when the relay can be reached. AWAY: the relay cannot be
-    reached, or gave no answer in time.
-    """
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    QUEUED = 3
-    AWAY = 4
-    INTERRUPTED = 130
 
 
 class Away(ClientError):
@@ -39,6 +22,11 @@ class Console(Protocol):
     @property
     def interactive(self) -> bool:
         """Whether what is written is seen at once, by somebody."""
+        ...  # pragma: no cover
+
+    @property
+    def encoding(self) -> str:
+        """What texts are written in, as Python calls it."""
         ...  # pragma: no cover
 
     def write(self, text: str) -> None:

@@ -29,13 +29,11 @@ from messageu.client.v3 import (
     passphrase_from_environment,
     passphrase_from_file,
 )
+from messageu.commands import DEFAULT_TIMEOUT, Exit
 
-from ._console import Away, Console, Exit
+from ._console import Away, Console
 from ._progress import Progress
 from ._text import visible
-
-DEFAULT_TIMEOUT: Final = 30.0
-"""Seconds without a sign of the relay after which it is away."""
 
 QUIET: Final = 1.0
 """Seconds without mail after which no more is taken to be waiting."""
@@ -162,14 +160,25 @@ class Desk:
         return registered
 
     async def see_off(
-        self, messenger: Messenger, sending: Sending, *, to: str, wait_delivered: bool, title: str
+        self,
+        messenger: Messenger,
+        sending: Sending,
+        *,
+        to: str,
+        wait_delivered: bool,
+        title: str,
+        quiet: bool = False,
     ) -> Exit:
-        """Wait until what was sent has left, and say how far it has come."""
+        """Wait until what was sent has left, and say how far it has come.
+
+        :param quiet: say nothing of what went as it may: the caller does.
+        """
         progress = Progress(self.console, title)
+        say = _say_nothing if quiet else self.say
 
         def show(heard: Heard) -> None:
             match heard:
-                case FileProgress(sending.message_id, done, total, None):
+                case FileProgress(sending.message_id, done, total, None) if not quiet:
                     progress.show(done, total)
 
         forget = messenger.observe(show)
@@ -178,9 +187,9 @@ class Desk:
         except Away as away:
             progress.finish()
             if sending.is_stored:
-                self.say(f"sent, but {visible(to)} has not received it yet")
+                say(f"sent, but {visible(to)} has not received it yet")
             else:
-                self.say(f"queued: {away}")
+                say(f"queued: {away}")
             return Exit.QUEUED
         except NotDelivered as lost:
             progress.finish()
@@ -189,7 +198,7 @@ class Desk:
         finally:
             forget()
         progress.finish()
-        self.say("delivered" if wait_delivered else "sent")
+        say("delivered" if wait_delivered else "sent")
         return Exit.DONE
 
     async def fetch(self, messenger: Messenger) -> None:
@@ -203,6 +212,10 @@ class Desk:
     def say(self, line: str) -> None:
         """Show a line. What a peer has said in it was made harmless."""
         self.console.write(f"{line}\n")
+
+
+def _say_nothing(_: str) -> None:
+    """For programs, which read something else."""
 
 
 class _Watch:

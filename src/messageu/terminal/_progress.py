@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING
 
 from messageu.client.v3 import FileProgress
 from messageu.model.v3 import Identity
@@ -11,8 +12,8 @@ from messageu.model.v3 import Identity
 from ._console import Console
 from ._text import visible
 
-_WIDTH: Final = 30
-_TITLE_WIDTH: Final = 28
+if TYPE_CHECKING:
+    from ._bar import Pen
 
 
 class Progress:
@@ -23,17 +24,19 @@ class Progress:
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
-        self._title = visible(title)[:_TITLE_WIDTH]
+        self._title = visible(title)
+        self._pen: Pen | None = None
         self._shown = ""
 
     def show(self, done: int, total: int) -> None:
         """So much of it is done."""
         if not self._console.interactive:
             return
-        part = min(done / total, 1.0) if total > 0 else 1.0
-        filled = int(part * _WIDTH)
-        bar = "#" * filled + "." * (_WIDTH - filled)
-        line = f"{self._title} [{bar}] {int(part * 100):3d} %"
+        if self._pen is None:
+            from ._bar import Pen  # here: most commands never draw
+
+            self._pen = Pen(self._console.encoding, os.environ)
+        line = self._pen.draw(self._title, min(done / total, 1.0) if total > 0 else 1.0)
         if line != self._shown:
             self._shown = line
             self._console.write(f"\r{line}")

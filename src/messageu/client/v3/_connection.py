@@ -106,6 +106,8 @@ class RelayConnection(TwistedProtocol):
 
     What is asked is taken from the driver only while the transport takes it; so the output that
     waits here is what one call of ``requests`` gives, and the transport's own buffer.
+
+    :ivar certificate: what the relay has shown, as DER, when its key was the right one.
     """
 
     transport: TLSMemoryBIOProtocol
@@ -123,6 +125,7 @@ class RelayConnection(TwistedProtocol):
         self._paused = False
         self._pumping = False
         self._why: ClientError | None = None
+        self.certificate: bytes | None = None
         self._timer: IDelayedCall | None = None
 
     def pump(self) -> None:
@@ -240,12 +243,13 @@ class RelayConnection(TwistedProtocol):
         certificate = connection.get_peer_certificate()
         if certificate is None:
             return RelayNotTrusted("the relay shows no key")
-        shown = pin_of(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
-        if not hmac.compare_digest(shown, self._pin):
+        shown = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        if not hmac.compare_digest(pin_of(shown), self._pin):
             return RelayNotTrusted(
                 "the relay shows another key than the one in its address: "
                 "ask its operator for the address, and do not go on before"
             )
+        self.certificate = shown
         return None
 
     def _explain(self, reason: Failure | None) -> RelayError:

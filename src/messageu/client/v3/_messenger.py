@@ -193,6 +193,12 @@ class Messenger:
         return self.core.admitted
 
     @property
+    def certificate(self) -> bytes | None:
+        """What the relay has shown, as DER; None: there is no connection."""
+        connection = self._reconnector.connection
+        return None if connection is None else connection.certificate
+
+    @property
     def is_checking(self) -> bool:
         """Whether a file that has come, or is sent, is being looked at step by step."""
         try:
