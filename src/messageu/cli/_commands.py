@@ -36,9 +36,13 @@ from messageu.model.v3 import TOKEN_SIZE
 from messageu.terminal import (
     DEFAULT_TIMEOUT,
     Away,
+    Console,
     Desk,
     Exit,
+    Hook,
+    Hooks,
     NoTerminal,
+    Notifier,
     describe,
     name_of,
     visible,
@@ -48,6 +52,11 @@ from messageu.terminal import (
 from ._following import Following
 from ._letters import Letters
 from ._lines import LINE_LIMIT, EndOfInput
+
+
+class NotFollowed(ClientError):
+    """An option was given that is of no use by itself."""
+
 
 CLOCK_TOLERANCE: Final = 60.0
 """Seconds by which the relay's clock may differ from ours without a word."""
@@ -143,13 +152,15 @@ async def send_file(desk: Desk, options: Namespace) -> Exit:
 
 async def inbox(desk: Desk, options: Namespace) -> Exit:
     """Show what has come."""
+    if not options.follow and (options.on_message is not None or options.notify):
+        raise NotFollowed("--on-message and --notify need --follow")
 
     async def show(messenger: Messenger) -> Exit:
         letters = Letters(messenger, desk.folder, as_json=options.json)
-        letters.show_all(desk.console)
         if options.follow:
-            await Following(desk.console, messenger, letters).over
+            await _follow(desk, messenger, letters, options)
         else:
+            letters.show_all(desk.console)
             await desk.fetch(messenger)
             letters.show_all(desk.console)
         return Exit.DONE
@@ -293,6 +304,24 @@ async def delete_account(desk: Desk, options: Namespace) -> Exit:
 
 
 # Their parts.
+
+
+async def _follow(desk: Desk, messenger: Messenger, letters: Letters, options: Namespace) -> None:
+    console = desk.console
+    hooks = notifier = None
+    if options.on_message is None:
+        letters.show_all(console)
+    else:
+        hook = Hook(desk.reactor, options.on_message, desk.environment, console.complain)
+        hooks = Hooks(messenger, desk.folder, hook, letters.encode)
+    if options.notify:
+        notifier = Notifier(desk.reactor, desk.environment, lambda: _ring(console))
+    await Following(console, messenger, letters, hooks=hooks, notifier=notifier).over
+
+
+def _ring(console: Console) -> None:
+    if console.interactive:
+        console.write("\a")
 
 
 def contact_line(contact: Contact) -> str:
@@ -510,6 +539,17 @@ COMMANDS: Final[dict[str, Command]] = {
         (
             _argument("--follow", action="store_true", help="and those that will come"),
             _argument("--json", action="store_true", help="one object a line"),
+            _argument(
+                "--on-message",
+                metavar="COMMAND",
+                help="with --follow: a line for /bin/sh that is run on each message of a contact, "
+                "which it reads from its standard input",
+            ),
+            _argument(
+                "--notify",
+                action="store_true",
+                help="with --follow: tell the desktop, or ring the bell, and say from whom it is",
+            ),
         ),
         inbox,
     ),
