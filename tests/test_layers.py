@@ -157,6 +157,21 @@ class SyntaxTests(SynchronousTestCase):
         found = [line for each in modules for line in violations(*each)]
         self.assertEqual(found, [])
 
+    def test_examples_need_the_client_alone(self) -> None:
+        """What an example has of ours comes from the client library, and is public there."""
+        examples = sorted((ROOT / "examples").glob("*.py"))
+        self.assertNotEqual(examples, [])
+        for path in examples:
+            module, source = f"examples.{path.stem}", path.read_text("utf-8")
+            self.assertEqual(list(violations(module, "examples", source)), [])
+            names = [
+                name
+                for node in ast.walk(ast.parse(source))
+                for name in _imported_names(node, "examples")
+                if name.startswith("messageu") and not name.startswith("messageu.client.")
+            ]
+            self.assertEqual(names, [], module)
+
     def test_permissions_are_used(self) -> None:
         """A module that is allowed something by its name exists."""
         existing = {module for module, _, _ in _modules()}

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from messageu.cli import MENU_V3, WORK, Desk, Exit, Lines, MenuV3, NoTerminal, run_command
@@ -16,10 +16,12 @@ from messageu.client import RelayAddress
 from messageu.client.v3 import MessengerSettings, RelayLink, Status, _file_receiver
 from messageu.commands import Invocation, read
 from messageu.crypto.certificates import check_certificate
+from messageu.terminal import AWAITED_FILE
 from messageu.testing.network import MemoryNetwork
 from messageu.testing.transport import Faults
 
 from ..server.v3.relay import CERTIFICATE, MemoryRelay
+from ..terminal.processes import FakeReactor
 
 
 class FakeConsole:
@@ -538,6 +540,132 @@ class TalkTests(CommandCase):
         self.done("anna", "delete-account", "--yes")
         exit_code, _ = self.run_for("bern", "add", "anna", "--label", "other")
         self.assertEqual(exit_code, Exit.FAILED)
+
+
+class HookTests(CommandCase):
+    """inbox --follow with a command, and with notifications."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register_both()
+        self.reactor = FakeReactor()
+        self.processes = self.reactor.processes
+        self.relay.clock.spawnProcess = self.reactor.spawnProcess
+
+    def follow(self, *arguments: str) -> Deferred[Exit]:
+        """Have bern follow."""
+        following = self.begin("bern", "inbox", "--follow", *arguments)
+        self.network.wait(2, step=0.25)
+        return following
+
+    def send(self, *words: str) -> None:
+        """Have anna send texts."""
+        for word in words:
+            self.done("anna", "send", "bern", word)
+        self.network.wait(2, step=0.25)
+        self.console.take()
+
+    def end(self, following: Deferred[Exit]) -> None:
+        """Interrupt it."""
+        following.cancel()
+        self.network.run()
+        self.failureResultOf(following, CancelledError)
+
+    def exit_last(self, code: int = 0) -> None:
+        """Have the command end."""
+        self.processes[-1].exit(code)
+        self.network.run()
+
+    def test_texts(self) -> None:
+        """The command is run on each text, one after the other; its failure is said, and no more."""
+        following = self.follow("--on-message", "work")
+        self.send("one", "two")
+        self.assertEqual([each.written for each in self.processes], [b"one"])
+        facts = self.processes[0].environment
+        self.assertEqual(
+            {name: facts[name] for name in facts if name not in ("MESSAGEU_ID", "MESSAGEU_NUMBER")},
+            {"MESSAGEU_FROM": "anna", "MESSAGEU_KIND": "text", "MESSAGEU_STANDING": "accepted"},
+        )
+        self.exit_last(1)
+        self.assertEqual(self.console.complaints, ["the command has failed with exit code 1"])
+        self.console.complaints.clear()
+        self.assertEqual(self.processes[1].written, b"two")
+        self.exit_last()
+        self.end(following)
+
+    def test_json(self) -> None:
+        """With --json it is given what is shown: the object of a line."""
+        self.send("hello")
+        following = self.follow("--json", "--on-message", "work")
+        line = self.console.take()
+        self.assertEqual(self.processes[0].written.decode("ascii"), line)
+        self.assertEqual(json.loads(line)["text"], "hello")
+        self.exit_last()
+        self.end(following)
+
+    def test_interrupted(self) -> None:
+        """What the command had not finished with is shown and given again; what it had, is not."""
+        following = self.follow("--on-message", "work")
+        self.send("one", "two")
+        self.exit_last()
+        self.end(following)
+        self.exit_last(1)
+        following = self.follow("--on-message", "work")
+        self.assertEqual([each.written for each in self.processes], [b"one", b"two", b"two"])
+        self.assertIn("two", self.console.take())
+        self.exit_last()
+        self.end(following)
+        self.assertEqual(self.done("bern", "inbox"), "")
+
+    def test_request(self) -> None:
+        """Who asks to write to us is shown, and has nothing run."""
+        (self.root / "carl").mkdir()
+        self.done("carl", "register", self.address, "carl", "--no-passphrase")
+        self.done("carl", "add", "bern")
+        following = self.follow("--on-message", "work", "--notify")
+        _, written = self.run_for("carl", "send", "bern", "let me in")
+        self.network.wait(2, step=0.25)
+        self.assertIn("let me in", written + self.console.take())
+        self.assertEqual(self.processes, [])
+        self.end(following)
+
+    def test_file(self) -> None:
+        """The command is run on a file when all of it is there, and is told where."""
+        sent = self.root / "holiday.jpg"
+        sent.write_bytes(bytes(range(256)) * 3000)
+        following = self.follow("--on-message", "work")
+        self.done("anna", "send-file", "bern", str(sent))
+        self.network.wait(10, step=0.25)
+        [process] = self.processes
+        received = self.root / "bern/downloads/holiday.jpg"
+        self.assertEqual(process.environment["MESSAGEU_KIND"], "file")
+        self.assertEqual(process.environment["MESSAGEU_PATH"], str(received))
+        self.assertEqual(process.written, b"")
+        self.assertEqual(received.read_bytes(), sent.read_bytes())
+        self.end(following)
+        self.exit_last(1)
+        following = self.follow("--on-message", "work")
+        self.assertEqual(len(self.processes), 2)
+        self.exit_last()
+        self.assertEqual((self.root / "bern" / AWAITED_FILE).read_bytes(), b"")
+        self.end(following)
+
+    def test_notify(self) -> None:
+        """Without a desktop the bell is rung where somebody hears it, once for many messages."""
+        following = self.follow("--notify")
+        self.send("not for a program")
+        self.console.interactive = True
+        self.network.wait(60, step=1)
+        for word in ("one", "two"):
+            self.begin("anna", "send", "bern", word)
+            self.network.wait(4, step=0.25)
+        self.assertEqual(self.console.take().count("\a"), 1)
+        self.end(following)
+
+    def test_options(self) -> None:
+        """Both are for whoever follows."""
+        for option in (["--on-message", "work"], ["--notify"]):
+            self.assertIn("need --follow", self.failed("bern", "inbox", *option))
 
 
 class MenuTests(CommandCase):

@@ -7,25 +7,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from messageu.client import FileNotSaved
 from messageu.client.v3 import (
     Contact,
     ContactUnknown,
     Messenger,
+    Place,
     Standing,
     StoredMessage,
-    read_small_file,
-    replace_small_file,
 )
 from messageu.crypto.v3 import Kind
-from messageu.terminal import Console, name_of, offer_of, visible, visible_text
+from messageu.terminal import Console, name_of, offer_of, text_of, visible, visible_text
 
 from ._json import STATUSES, json_line
 
 PLACE_FILE: Final = "inbox.place"
 """The number of the last message that was shown."""
 
-_PLACE_SIZE_LIMIT: Final = 32
 _PAGE: Final = 100
 _LAST_TIME: Final = 253_402_300_799_999
 """Milliseconds since the epoch until the end of the year 9999."""
@@ -45,28 +42,33 @@ class Letters:
     The place is kept in a file of its own, after what was shown: killed in between, the program
     shows something twice, and nothing never.
 
+    :ivar place: behind what was shown.
     :ivar as_json: whether it is for a program.
     """
 
     def __init__(self, messenger: Messenger, folder: Path, *, as_json: bool = False) -> None:
         self._messenger = messenger
-        self._file = folder / PLACE_FILE
+        self.place = Place(folder / PLACE_FILE)
         self.as_json = as_json
 
     def unshown(self) -> Iterator[str]:
         """Texts to be written, each for one message; the next is asked for when it was written."""
-        place = self._read_place()
+        place = self.place.read()
         while messages := self._messenger.messages(after=place, limit=_PAGE):
             for message in messages:
                 if not message.mine:
-                    yield self._shown(message)
+                    yield self.shown(message)
             place = messages[-1].number
-            self._write_place(place)
+            self.place.write(place)
 
     def show_all(self, console: Console) -> None:
         """Show what was not shown yet."""
         for text in self.unshown():
             console.write(text)
+
+    def encode(self, message: StoredMessage) -> bytes:
+        """A message as a command reads it: its text as it came, or the object of a line."""
+        return self.shown(message).encode("ascii") if self.as_json else text_of(message)
 
     def entry(self, message: StoredMessage) -> str:
         """A message of the history, of either side.
@@ -89,7 +91,8 @@ class Letters:
         except ContactUnknown:  # he was removed meanwhile
             return None
 
-    def _shown(self, message: StoredMessage) -> str:
+    def shown(self, message: StoredMessage) -> str:
+        """A message as it is shown."""
         contact = self._contact_of(message)
         if self.as_json:
             return json_line(self._fields(message, contact))
@@ -147,19 +150,6 @@ class Letters:
                 "path": None if path is None else str(path),
             }
         return fields
-
-    def _read_place(self) -> int:
-        try:
-            text = read_small_file(self._file, _PLACE_SIZE_LIMIT).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            return 0
-        return int(text) if text.isdecimal() else 0
-
-    def _write_place(self, place: int) -> None:
-        try:
-            replace_small_file(self._file, f"{place}\n".encode("ascii"))
-        except OSError as error:
-            raise FileNotSaved(f"{PLACE_FILE} cannot be written: {error.strerror}") from None
 
 
 def _status_of(message: StoredMessage) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Final
 
+from messageu.client import ClientError
 from messageu.client.v3 import Messenger, Sending
-from messageu.terminal import Desk, Exit
+from messageu.terminal import Console, Desk, Exit, Hook, Hooks, Notifier
 
 from ._following import Following
 from ._history import last_messages
@@ -15,6 +16,10 @@ from ._letters import Letters
 from ._lines import LINE_LIMIT, EndOfInput
 
 _TEXT_LIMIT: Final = LINE_LIMIT
+
+
+class NotFollowed(ClientError):
+    """An option was given that is of no use by itself."""
 
 
 async def send(desk: Desk, options: SimpleNamespace) -> Exit:
@@ -41,13 +46,15 @@ async def send_file(desk: Desk, options: SimpleNamespace) -> Exit:
 
 async def inbox(desk: Desk, options: SimpleNamespace) -> Exit:
     """Show what has come."""
+    if not options.follow and (options.on_message is not None or options.notify):
+        raise NotFollowed("--on-message and --notify need --follow")
 
     async def show(messenger: Messenger) -> Exit:
         letters = Letters(messenger, desk.folder, as_json=options.json)
-        letters.show_all(desk.console)
         if options.follow:
-            await Following(desk.console, messenger, letters).over
+            await _follow(desk, messenger, letters, options)
         else:
+            letters.show_all(desk.console)
             await desk.fetch(messenger)
             letters.show_all(desk.console)
         return Exit.DONE
@@ -69,6 +76,26 @@ async def history(desk: Desk, options: SimpleNamespace) -> Exit:
 
 
 # Their parts.
+
+
+async def _follow(
+    desk: Desk, messenger: Messenger, letters: Letters, options: SimpleNamespace
+) -> None:
+    console = desk.console
+    hooks = notifier = None
+    if options.on_message is None:
+        letters.show_all(console)
+    else:
+        hook = Hook(desk.reactor, options.on_message, desk.environment, console.complain)
+        hooks = Hooks(messenger, desk.folder, hook, letters.encode)
+    if options.notify:
+        notifier = Notifier(desk.reactor, desk.environment, lambda: _ring(console))
+    await Following(console, messenger, letters, hooks=hooks, notifier=notifier).over
+
+
+def _ring(console: Console) -> None:
+    if console.interactive:
+        console.write("\a")
 
 
 async def _see_off(

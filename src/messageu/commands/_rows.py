@@ -104,9 +104,26 @@ COMMANDS: Final[dict[str, Row]] = {
     ),
     "inbox": Row(
         "show the messages that were not shown yet",
-        (Switch("--follow", "And those that will come."), _JSON),
+        (
+            Switch("--follow", "And those that will come."),
+            _JSON,
+            _option(
+                "--on-message",
+                "With --follow: a line for /bin/sh that is run on each message of a contact, which "
+                "it reads from its standard input.",
+                metavar="COMMAND",
+            ),
+            Switch(
+                "--notify",
+                "With --follow: tell the desktop, or ring the bell, and say from whom it is.",
+            ),
+        ),
         "Files are put into the folder downloads of the profile.",
-        ("messageu inbox", "messageu inbox --follow --json"),
+        (
+            "messageu inbox",
+            "messageu inbox --follow --json",
+            "messageu inbox --follow --notify --on-message 'cat >>log'",
+        ),
     ),
     "history": Row(
         "show what was said with a contact, both ways, the oldest first",

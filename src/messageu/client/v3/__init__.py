@@ -9,8 +9,13 @@
     await messenger.register("anna")
     bern = await messenger.add("messageu://relay.example:1358/…#…", "bern")
     await messenger.send_text("bern", "hello").delivered()
+    async for message in arrivals(messenger, Place(folder / "my.place")):
+        print(message.text)
     await messenger.close()
 """
+
+from messageu.crypto.v3 import Kind
+from messageu.model.v3 import Identity
 
 from .._files import read_small as read_small_file
 from .._files import replace_file as replace_small_file
@@ -23,6 +28,7 @@ from ._address import (
     read_relay,
     write_relay,
 )
+from ._arrivals import Place, arrivals
 from ._connection import Patience, RelayNotTrusted, RelayNotV3
 from ._core import Core
 from ._errors import (
@@ -108,8 +114,10 @@ __all__ = [
     "FileReceived",
     "FilesUnavailable",
     "Heard",
+    "Identity",
     "IdentityChanged",
     "IdentityHasChanged",
+    "Kind",
     "MessageDelivered",
     "MessageReceived",
     "MessageStored",
@@ -129,6 +137,7 @@ __all__ = [
     "PassphraseNeeded",
     "PassphraseWrong",
     "Patience",
+    "Place",
     "PrekeysPublished",
     "Profile",
     "ProfileExported",
@@ -161,6 +170,7 @@ __all__ = [
     "VaultUnusable",
     "Why",
     "adopt_profile",
+    "arrivals",
     "checked_passphrase",
     "create_profile",
     "export_profile",

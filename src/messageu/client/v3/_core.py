@@ -10,12 +10,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Self
 
 from messageu.crypto.v3 import DISPLAY_NAME_SIZE_LIMIT, Kind, safety_number
 from messageu.model import InvalidValue
-from messageu.model.v3 import Handle, Identity
+from messageu.model.v3 import Handle, Identity, label
 from messageu.wire.v3 import Request, Response
 
 from .._errors import TooManyRequests
@@ -55,6 +56,8 @@ PAUSE_AFTER_FAILURE: Final = 30.0
 """Seconds after which to connect again when the disk did not do its part."""
 
 MESSAGE_ID_SIZE: Final = 16
+
+_ONCE_LABEL: Final = label("sent once")
 
 
 class Core:
@@ -416,9 +419,11 @@ class Core:
             own, of = account.read_own(unit), contacts.find(unit, who)
             return safety_number(own.identity, of.identity)
 
-    def send_text(self, who: Identity | str, text: str) -> bytes:
+    def send_text(self, who: Identity | str, text: str, *, once: bytes | None = None) -> bytes:
         """Send a text, now or when it can be; the id of the message.
 
+        :param once: names what is sent. Under the same name nothing more is sent to a contact, and
+            the id is the same, whatever has happened in between.
         :raises TextInvalid: when it has not 1 to 65,536 bytes.
         :raises NotAccepted: when he is no accepted contact.
         :raises NotVerified: when only verified contacts are written to.
@@ -433,8 +438,9 @@ class Core:
             raise TextInvalid(f"a text has 1 to {TEXT_SIZE_LIMIT:,} bytes of UTF-8")
         with self._input() as unit:
             of = self._sendable(unit, who)
-            message_id = unit.random(MESSAGE_ID_SIZE)
-            history.queue(unit, of, message_id, Kind.TEXT, body)
+            message_id = unit.random(MESSAGE_ID_SIZE) if once is None else _named_id(of, once)
+            if once is None or not history.was_queued(unit, of, message_id):
+                history.queue(unit, of, message_id, Kind.TEXT, body)
             return message_id
 
     def _sendable(self, unit: Unit, who: Identity | str) -> Peer:
@@ -501,3 +507,9 @@ def _handle(name: str) -> str:
         raise NameInvalid(
             "a name has 3 to 32 of a-z, 0-9, '.', '_', '-', and begins with a letter or digit"
         ) from None
+
+
+def _named_id(of: Peer, name: bytes) -> bytes:
+    """The id of what is sent to somebody once. It is one of ours also beside those of others."""
+    named = sha256(_ONCE_LABEL + of.identity.raw + name)
+    return named.digest()[:MESSAGE_ID_SIZE]

@@ -50,9 +50,19 @@ def queue(unit: Unit, of: Peer, message_id: bytes, kind: int, body: bytes) -> No
 
 def has_come(unit: Unit, of: Peer, message_id: bytes) -> bool:
     """Whether a contact has used this id before."""
+    return _is_known(unit, of, message_id, mine=False)
+
+
+def was_queued(unit: Unit, of: Peer, message_id: bytes) -> bool:
+    """Whether we have used this id to a contact before."""
+    return _is_known(unit, of, message_id, mine=True)
+
+
+def _is_known(unit: Unit, of: Peer, message_id: bytes, *, mine: bool) -> bool:
     row = unit.row(
-        "SELECT 1 FROM messages WHERE contact = ? AND mine = 0 AND message_id = ?",
+        "SELECT 1 FROM messages WHERE contact = ? AND mine = ? AND message_id = ?",
         of.id,
+        mine,
         message_id,
     )
     return row is not None

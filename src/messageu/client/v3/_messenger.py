@@ -255,9 +255,14 @@ class Messenger:
             return fail(refused)
         return resolving.addCallback(self._add_resolved, label)
 
-    def send_text(self, who: Identity | str, text: str) -> Sending:
-        """Send a text, now or when there is a connection. Errors are the core's."""
-        sending = self._sendings.follow(self.core.send_text(who, text))
+    def send_text(self, who: Identity | str, text: str, *, once: bytes | None = None) -> Sending:
+        """Send a text, now or when there is a connection. Errors are the core's.
+
+        :param once: names it; under the same name nothing more is sent to this contact.
+        """
+        sending = self._sendings.follow(self.core.send_text(who, text, once=once))
+        if once is not None and (message := self.core.message(sending.message_id)) is not None:
+            sending.recall(message)
         self._settle()
         return sending
 

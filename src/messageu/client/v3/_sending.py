@@ -16,6 +16,7 @@ from ._events import (
     MessageStored,
     MessageUndelivered,
 )
+from ._values import Status, StoredMessage
 
 FOLLOWED_LIMIT: Final = 10_000
 """Messages that are followed at once. The oldest is let go for one more."""
@@ -73,6 +74,16 @@ class Sending:
             case FileFailed(_, why, None):
                 self.let_go(NotDelivered(f"not delivered: {why}"))
 
+    def recall(self, message: StoredMessage) -> None:
+        """What has become of it before it was followed."""
+        match message.status:
+            case Status.STORED:
+                self._store()
+            case Status.DELIVERED:
+                self.hear(MessageDelivered(self.message_id))
+            case Status.UNDELIVERED if message.why is not None:
+                self.hear(MessageUndelivered(self.message_id, message.why))
+
     @property
     def over(self) -> bool:
         """Whether nothing more can become of it."""
@@ -112,6 +123,8 @@ class Sendings:
 
     def follow(self, message_id: bytes, *, whole: bool = True) -> Sending:
         """Follow one more; ``whole``: no pieces of a file belong to it."""
+        if message_id in self._followed:
+            return self._followed[message_id]
         sending = Sending(message_id, whole=whole)
         self._followed[message_id] = sending
         if len(self._followed) > FOLLOWED_LIMIT:

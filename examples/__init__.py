@@ -1,0 +1,1 @@
+"""Small programs that use the client as a library."""
