@@ -24,7 +24,7 @@ LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.balancer tests.benc
 TARGET ?= requests
 SECONDS ?= 60
 
-.PHONY: help demo test torture cluster-test fuzz serve bench lint types cov lowest venv venv-lowest clean
+.PHONY: help demo test torture cluster-test fuzz serve bench docs record lint types cov lowest venv venv-lowest docs-venv clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -53,6 +53,16 @@ serve: venv ## a relay in the foreground, in this directory
 
 bench: venv ## measure it beside others; QUICK=1: a minute, FULL=1: ten million messages, too
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH)
+
+docs: docs-venv ## the site of all documents, in build/site; a warning is an error
+	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --jobs auto -c docs . build/site
+
+record: docs-venv ## record the demo anew: docs/demo.cast and docs/demo.md
+	@$(BIN)/python -m tools.record
+
+docs-venv: venv
+	@$(BIN)/python -c 'import asciinema, furo, myst_parser, sphinxcontrib.asciinema' 2>/dev/null || \
+	  $(BIN)/python -I -m pip install --quiet --disable-pip-version-check --only-binary :all: --editable '.[docs]'
 
 lint: venv ## format, lint and the import contracts
 	@$(BIN)/ruff format --check .

@@ -42,6 +42,7 @@ def _describe(module: str, name: str, interface: Any) -> Iterator[str]:
         yield indent(inspect.cleandoc(what.__doc__), "      ") + "\n"
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Sphinx) -> dict[str, bool]:
     """Make the directive known."""
     app.add_directive("interface", InterfaceDirective)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,7 +26,19 @@ COMMANDS: Final = "sh"
 OUTPUT: Final = "text"
 
 LABELS: Final = frozenset(
-    {COMMANDS, OUTPUT, "hex", "json", "markdown", "mermaid", "python", "toml", "{eval-rst}", "{toctree}"}
+    {
+        COMMANDS,
+        OUTPUT,
+        "hex",
+        "json",
+        "markdown",
+        "mermaid",
+        "python",
+        "toml",
+        "{asciinema}",
+        "{eval-rst}",
+        "{toctree}",
+    }
 )
 """What a block may be."""
 

@@ -182,7 +182,9 @@ class Session:
 
 def pattern_of(shown: str) -> re.Pattern[str]:
     """What a block of output stands for: ``…`` is anything in a line, and alone any lines."""
-    return re.compile("".join(_pattern_of_line(line.rstrip()) for line in shown.strip().splitlines()))
+    return re.compile(
+        "".join(_pattern_of_line(line.rstrip()) for line in shown.strip().splitlines())
+    )
 
 
 def _pattern_of_line(line: str) -> str:
@@ -194,12 +196,9 @@ def _pattern_of_line(line: str) -> str:
 def free_ports() -> Mapping[int, int]:
     """A free port of the loopback for each that pages name."""
     with ExitStack() as stack:
-        listeners = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS
-        ]
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
         return {
-            port: listener.getsockname()[1]
-            for port, listener in zip(PORTS, listeners, strict=True)
+            port: listener.getsockname()[1] for port, listener in zip(PORTS, listeners, strict=True)
         }
 
 
