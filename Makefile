@@ -12,10 +12,10 @@ JOBS ?= 2
 TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk tests.balancer.test_rolling \
   tests.store.postgres
-# What is hard on it for long says nothing of versions, nor do tools; other tests use what attacks use.
+# What is hard on it for long says nothing of versions, nor do documents and tools; other tests use what attacks use.
 # Of PostgreSQL, the contract of stores says enough of the driver's version.
 LOWEST_TESTS := $(filter-out tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes \
-  tests.guard tests.simulation tests.store tests.tools, \
+  tests.docs tests.guard tests.simulation tests.store tests.tools, \
   $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
   $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))) \
   $(patsubst tests/store/%.py,tests.store.%,$(wildcard tests/store/test_*.py)) tests.store.v3 \

@@ -42,9 +42,7 @@ class CollectionTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """Pages, as their readers go through them."""
-
-    timeout = 300
+    """Pages, as their readers go through them: a test for each."""
 
 
 def _name_of(page: str) -> str:
