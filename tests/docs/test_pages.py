@@ -124,6 +124,11 @@ class ReadingTests(SynchronousTestCase):
         for label in ("", "bash", "console"):
             self.assertRaises(BadPage, self.steps, f"```{label}\nls\n```\n")
 
+    def test_fenced_otherwise(self) -> None:
+        """A block that would be passed over is refused."""
+        for page in ("~~~sh\nls\n~~~\n", "> ```sh\n> ls\n> ```\n", "```sh\nls\n"):
+            self.assertRaises(BadPage, self.steps, page)
+
     def test_comment_without_a_block(self) -> None:
         """A reason that belongs to nothing is refused."""
         self.assertRaises(BadPage, self.steps, "<!-- not run: no -->\n")

@@ -47,6 +47,7 @@ _TOKEN: Final = re.compile(
     r"|^(?P<indent>[ ]*)(?P<fence>`{3,})(?P<label>[^\n`]*)\n(?P<body>.*?)^(?P=indent)(?P=fence)[ ]*$",
     re.MULTILINE | re.DOTALL,
 )
+_FENCE: Final = re.compile(r"^[ >\t]*(?:```|~~~)", re.MULTILINE)
 _NOT_RUN: Final = re.compile(r"not run: (.+)")
 _TERMINAL: Final = re.compile(r"terminal (\w+)(?:, until: (.+))?")
 _IN_TERMINAL: Final = re.compile(r"in terminal (\w+)")
@@ -147,6 +148,8 @@ def read_page(path: Path) -> Page:
     text = path.read_text("utf-8")
     for token in _TOKEN.finditer(text):
         reading.see(token, text.count("\n", 0, token.start()) + 1)
+    if _FENCE.search(_TOKEN.sub("", text)):
+        raise BadPage(f"{path}: a block is fenced in a way that is not read here, or has no end")
     return reading.page()
 
 
