@@ -15,9 +15,9 @@ TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.pro
 PACKAGES := $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
   $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
 # What is hard on it for long: other tests use the same code, so that these say nothing more of what
-# is reached, and nothing of versions.
-HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes tests.guard \
-  tests.simulation tests.tools tests.wire
+# is reached, and nothing of versions. Nor do documents and tools.
+HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes tests.docs \
+  tests.guard tests.simulation tests.tools tests.wire
 # Of PostgreSQL, the contract of stores says enough of the driver's version.
 LOWEST_TESTS := tests.wire $(filter-out $(HARD) tests.store,$(PACKAGES)) \
   $(patsubst tests/store/%.py,tests.store.%,$(wildcard tests/store/test_*.py)) tests.store.v3 \
@@ -26,7 +26,8 @@ LOWEST_TESTS := tests.wire $(filter-out $(HARD) tests.store,$(PACKAGES)) \
 TARGET ?= requests
 SECONDS ?= 60
 
-.PHONY: help demo test torture cluster-test fuzz serve bench lint types cov hard lowest venv venv-lowest clean
+.PHONY: help demo test torture cluster-test fuzz serve bench docs record lint types cov hard lowest venv venv-lowest
+.PHONY: docs-venv clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -55,6 +56,16 @@ serve: venv ## a relay in the foreground, in this directory
 
 bench: venv ## measure it beside others; QUICK=1: a minute, FULL=1: ten million messages, too
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH)
+
+docs: docs-venv ## the site of all documents, in build/site; a warning is an error
+	@$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going --jobs auto -c docs . build/site
+
+record: docs-venv ## record the demo anew: docs/demo.cast and docs/demo.md
+	@$(BIN)/python -m tools.record
+
+docs-venv: venv
+	@$(BIN)/python -c 'import asciinema, furo, myst_parser, sphinxcontrib.asciinema' 2>/dev/null || \
+	  $(BIN)/python -I -m pip install --quiet --disable-pip-version-check --only-binary :all: --editable '.[docs]'
 
 lint: venv ## format, lint and the import contracts
 	@$(BIN)/ruff format --check .

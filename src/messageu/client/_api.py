@@ -65,8 +65,8 @@ Value = TypeVar("Value")
 class Listing:
     """The clients of a relay, without ourselves.
 
-    :ivar left_out: how many more there were than :data:`LISTING_LIMIT`, or than their names have
-        room in :data:`LISTING_SIZE_LIMIT`.
+    :ivar left_out: how many more there were than ``LISTING_LIMIT``, or than their names have
+        room in ``LISTING_SIZE_LIMIT``.
     """
 
     clients: tuple[ListedClient, ...]
@@ -200,7 +200,7 @@ class Client:
         return Deferred.fromCoroutine(self._send_key(peer))
 
     def send_text(self, peer: ClientId, text: str) -> Deferred[MessageId]:
-        """Send a text of at most :data:`CONTENT_SIZE_LIMIT` bytes of UTF-8.
+        """Send a text of at most ``CONTENT_SIZE_LIMIT`` bytes of UTF-8.
 
         Surrogates of ``surrogateescape`` become the bytes that they stand for.
 
@@ -210,7 +210,7 @@ class Client:
         return Deferred.fromCoroutine(self._send_text(peer, text))
 
     def send_file(self, peer: ClientId, path: Path) -> Deferred[MessageId]:
-        """Send a regular file of at most :data:`CONTENT_SIZE_LIMIT` bytes. Its name is not sent.
+        """Send a regular file of at most ``CONTENT_SIZE_LIMIT`` bytes. Its name is not sent.
 
         :raises FileMissing: when it is not there.
         :raises FileRefused: when it cannot be read, is something else, or is too large.

@@ -36,7 +36,7 @@ class Fetched:
     """What a fetch came to.
 
     :ivar count: messages that were handed over.
-    :ivar complete: False when more may be waiting: :data:`ROUNDS_LIMIT` was reached.
+    :ivar complete: False when more may be waiting: ``ROUNDS_LIMIT`` was reached.
     """
 
     count: int

@@ -35,7 +35,7 @@ class BadHeader(Exception):
 class Header:
     """What a header says.
 
-    :ivar host: the client's address, as :mod:`ipaddress` writes it; None: the connection is the
+    :ivar host: the client's address, as ``ipaddress`` writes it; None: the connection is the
         balancer's own, or of a kind that has no such address.
     :ivar size: bytes of the header.
     """

@@ -78,7 +78,7 @@ def _operation(
 
 @implementer(IMailboxStore, IChecked)
 class MemoryStore:
-    """The mailboxes in memory. They outlive :meth:`close`, until the object is gone.
+    """The mailboxes in memory. They outlive ``close``, until the object is gone.
 
     Every Deferred has fired when it is returned. The times of requests, which no operation
     shows, are not kept.

@@ -61,7 +61,7 @@ def export_profile(
     When that fails half-way the profile stays disabled: export it again, or take it back.
 
     :param export_passphrase: the file's own.
-    :raises VaultError: as :func:`open_vault` does; when there is a file of that name; when the
+    :raises VaultError: as ``open_vault`` does; when there is a file of that name; when the
         file cannot be written.
     """
     recipe, key = Recipe.make(export_passphrase, cost)
@@ -87,7 +87,7 @@ def take_back(folder: Path, passphrase: str | None) -> None:
 
     If it was, the relay refuses whichever of the two connects later.
 
-    :raises VaultError: as :func:`open_vault` does.
+    :raises VaultError: as ``open_vault`` does.
     """
     with (
         open_disabled(folder, passphrase) as vault,
@@ -111,7 +111,7 @@ def import_profile(
     :param passphrase: the new profile's; None for none.
     :raises ExportInvalid: when the file is no export, or not all of one.
     :raises VaultDamaged: when what is in it was changed.
-    :raises VaultError: as :func:`open_vault` does.
+    :raises VaultError: as ``open_vault`` does.
     """
     with naming_os_errors(), path.open("rb") as source:
         recipe, size = _read_recipe(source)

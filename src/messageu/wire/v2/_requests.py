@@ -166,7 +166,7 @@ class Request:
     """A request and the header that it came with.
 
     :ivar client_id: who asks. Nothing proves it; in a registration it means nothing.
-    :ivar version: any byte; see :data:`messageu.wire.v2.VERSION`.
+    :ivar version: any byte; see ``messageu.wire.v2.VERSION``.
     """
 
     client_id: ClientId
