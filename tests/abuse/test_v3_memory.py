@@ -53,7 +53,8 @@ class MemoryTests(V3AbuseTestCase):
     """A relay in a process of its own, with the defaults but for the deadlines, which are long."""
 
     def start_patient_relay(self) -> None:
-        """A relay that waits for everybody for longer than the test takes."""
+        """A new relay that waits for everybody for longer than the test takes."""
+        self.take_folder()
         deadlines = ("handshake", "authentication", "progress", "crowded", "frame")
         self.start_relay(**{f"{name}_deadline": 3_600 for name in deadlines})
 
@@ -61,7 +62,7 @@ class MemoryTests(V3AbuseTestCase):
         """Let the mail wait that there is to be."""
         amount, size = mix.mail
         if amount:
-            plan = {"count": 16, "total": CROWD, "amount": amount, "size": size, "seconds": 900}
+            plan = {"count": 16, "total": CROWD, "amount": amount, "size": size, "seconds": 1_800}
             fates, _ = self.run_attackers("Saver", plan)
             self.assertEqual(fates["answered 2706"], CROWD * amount)
 

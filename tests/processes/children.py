@@ -80,8 +80,7 @@ class ProcessTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.environment: dict[str, str] = {}
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir()
+        self.take_folder()
         self._started = 0
 
     def command(self, way: str, *options: str, before: tuple[str, ...] = ()) -> list[str]:
@@ -100,6 +99,11 @@ class ProcessTestCase(SynchronousTestCase):
             text=True,
             timeout=PATIENCE,
         )
+
+    def take_folder(self) -> None:
+        """Start what comes in an empty folder."""
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
 
     def start(self, *options: str, way: str = "twistd", before: tuple[str, ...] = ()) -> Relay:
         """A relay in the foreground, which is serving.
