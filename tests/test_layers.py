@@ -38,7 +38,7 @@ class Rule:
 RULES = [
     Rule(
         "twisted.internet.reactor",
-        ("messageu.tap", "messageu.cli.__main__"),
+        ("messageu.tap", "messageu.cli.__main__", "messageu.tui.__main__"),
         "only composition roots take the global reactor; all others are given a clock",
     ),
     Rule(

@@ -3,6 +3,7 @@
 from ._console import Away, Console, Exit, NoTerminal
 from ._desk import DEFAULT_TIMEOUT, Desk
 from ._progress import Bars, Progress
+from ._safety import safety_lines
 from ._text import visible, visible_name, visible_text
 from ._words import describe, name_in, name_of, offer_of
 
@@ -19,6 +20,7 @@ __all__ = [
     "name_in",
     "name_of",
     "offer_of",
+    "safety_lines",
     "visible",
     "visible_name",
     "visible_text",
