@@ -246,9 +246,13 @@ class ScreenCase(SynchronousTestCase):
 
 async def settle(app: ChatApp, pilot: Pilot[Any]) -> None:
     """Let everything be drawn that is to be drawn."""
-    for _ in range(3):
-        await pilot.pause()
-        if not app.screen_stack:
-            return
-        await app.catch_up()
     await pilot.pause()
+    if app.screen_stack:
+        await app.catch_up()
+        await pilot.pause()
+
+
+def type_text(app: ChatApp, *keys: str) -> None:
+    """Type faster than anything is drawn."""
+    for key in keys:
+        app.simulate_key(key)

@@ -85,7 +85,8 @@ def _open(reactor: Any, desk: Desk) -> tuple[Conversations, Any]:
     """Whatever is in the folder; what closes it."""
     if read_relay(desk.folder) is None:
         client = Client(reactor, desk.folder, warn=lambda _: None)
-        return V2Conversations(reactor, client), client.close
+        conversations = V2Conversations(reactor, client)
+        return conversations, conversations.close
     passphrase: list[Any] = []
     # Nothing in it waits: it is asked for at once, or read.
     Deferred.fromCoroutine(desk.passphrase()).addBoth(passphrase.append)

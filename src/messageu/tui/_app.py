@@ -70,7 +70,7 @@ class ChatApp(App[int]):
     TITLE = "MessageU"
     CSS_PATH = "chat.tcss"
     ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS = WIDTHS  # noqa: RUF012 - Textual's, and nobody changes it
+    HORIZONTAL_BREAKPOINTS = WIDTHS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", priority=True),
         Binding("question_mark", "help", show=False),
@@ -267,6 +267,8 @@ class ChatApp(App[int]):
     # Conversations.
 
     async def _open(self, key: bytes, number: int | None = None) -> None:
+        composer = self._composer
+        await composer.typed()  # or it would go to somebody else
         previous = self._book.current
         if previous is not None:
             self._keep_draft(previous.person.key)
@@ -281,9 +283,7 @@ class ChatApp(App[int]):
         self._found = number
         self._book.watch(attentive=self.app_focus)
         await self.catch_up()
-        composer = self._composer
-        composer.text = self._book.drafts.pop(key, "")
-        composer.move_cursor(composer.document.end)
+        composer.turn_to(key, self._book.drafts.pop(key, ""))
         if composer.display:
             composer.focus()
         elif buttons := self._main.query("#choice Button"):
@@ -341,11 +341,7 @@ class ChatApp(App[int]):
 
     def on_composer_sent(self, event: Composer.Sent) -> None:
         """Send a text."""
-        current = self._book.current
-        if current is None:
-            return
-        key, text = current.person.key, event.text
-        self._composer.text = ""
+        key, text = event.key, event.text
         self._do(self._port.send_text(key, text), sorry=lambda: self._give_back(key, text))
 
     def _give_back(self, key: bytes, text: str) -> None:

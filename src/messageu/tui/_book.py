@@ -372,11 +372,14 @@ class Search:
     def step(self) -> None:
         """Look at one more page."""
         wanted = self.wanted.casefold()
+        if not wanted:
+            self.done = True
+            return
         page = self.port.before(None, self._place, self.STEP)
         for item in reversed(page):
             text = item.text if item.file is None else item.file.name
             if wanted in text.casefold() and len(self.found) < self.LIMIT:
                 self.found.append(item)
-        self.done = not wanted or len(page) < self.STEP or len(self.found) >= self.LIMIT
+        self.done = len(page) < self.STEP or len(self.found) >= self.LIMIT
         if page:
             self._place = page[0].number

@@ -94,6 +94,7 @@ class ChooseScreen(Dialog[str]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """That one."""
+        event.stop()
         self.dismiss(event.button.id)
 
 
@@ -175,6 +176,7 @@ class AskScreen(Dialog[dict[str, str]]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Done, or nothing of it."""
+        event.stop()
         if event.button.id == "ok":
             self._answer()
         else:
@@ -300,6 +302,7 @@ class FindScreen(Dialog[Found]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """That one."""
+        event.stop()
         self.dismiss(self._results[event.option_index])
 
 

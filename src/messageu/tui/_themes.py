@@ -22,7 +22,7 @@ DARK: Final = Theme(
     dark=True,
     variables={
         "muted": "#a8a8a8",
-        "block-cursor-background": "#005f87",
+        "block-cursor-background": "#00335c",
         "block-cursor-foreground": "#ffffff",
         "block-cursor-blurred-background": "#303030",
         "block-cursor-blurred-foreground": "#ffffff",
@@ -44,7 +44,7 @@ LIGHT: Final = Theme(
     dark=False,
     variables={
         "muted": "#585858",
-        "block-cursor-background": "#afd7ff",
+        "block-cursor-background": "#d7e7ff",
         "block-cursor-foreground": "#000000",
         "block-cursor-blurred-background": "#e4e4e4",
         "block-cursor-blurred-foreground": "#000000",

@@ -63,6 +63,9 @@ ITEMS_LIMIT: Final = 2_000
 LONG_LIMIT: Final = 1_000_000
 """Characters of a text that are held; the rest is dropped, and the message says so."""
 
+LONG_TEXTS_LIMIT: Final = 20
+"""Texts that are too long to be shown among others, and are held whole; the oldest go first."""
+
 PEOPLE_LIMIT: Final = 1_000
 """People who are listed. Whoever writes, or is added, is listed too."""
 
@@ -113,12 +116,13 @@ class V2Conversations:
         if self._asking is None:
             self._ask()
 
-    def stop(self) -> None:
-        """Ask for nothing any more."""
+    def close(self) -> Deferred[None]:
+        """Ask for nothing any more, and close the connection."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if self._asking is not None:
             self._asking.cancel()
+        return self._client.close()
 
     # What there is.
 
@@ -197,8 +201,8 @@ class V2Conversations:
     # What comes.
 
     def _ask(self) -> None:
-        self._asking = Deferred.fromCoroutine(self._fetch())
-        self._asking.addErrback(self._bug).addBoth(self._asked)
+        asking = self._asking = Deferred.fromCoroutine(self._fetch())
+        asking.addErrback(self._bug).addBoth(self._asked)
 
     async def _fetch(self) -> None:
         try:
@@ -254,12 +258,12 @@ class V2Conversations:
         self._number += 1
         text, cut = harmless_text(raw, TEXT_LIMIT)
         if cut:
+            if len(self._texts) >= LONG_TEXTS_LIMIT:
+                del self._texts[next(iter(self._texts))]
             self._texts[self._number] = raw[:LONG_LIMIT]
         state = State.QUEUED if mine else State.RECEIVED
         name = self._number.to_bytes(16, "big")
         item = Item(self._number, key, name, mine, self._now(), text, state, "", file, cut)
-        if len(self._items) == ITEMS_LIMIT:
-            self._texts.pop(self._items[0].number, None)
         self._items.append(item)
         self._tell(ItemCame(item.number, key, mine))
         return item

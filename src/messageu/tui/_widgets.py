@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -22,6 +24,8 @@ from ._words import Choice
 
 ROWS_LIMIT: Final = 500
 """Conversations in the list; F3 finds the others."""
+
+_NEW_LINE: Final = {"ctrl+j", "alt+enter", "shift+enter"}
 
 _EDGE: Final = 2
 """Cells that the list has around its rows."""
@@ -200,34 +204,59 @@ class ChoiceBar(Vertical):
 
 
 class Composer(TextArea):
-    """Where one writes: enter sends, and a paste keeps its lines."""
+    """Where one writes: enter sends, and a paste keeps its lines.
+
+    Keys that come in a burst are taken in their order: none that has a meaning here is a binding,
+    which would be looked at before what was typed, or after it.
+
+    :ivar key: to whom it is written.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", show=False, priority=True),
-        Binding("ctrl+j,alt+enter,shift+enter", "break_line", "New line", show=False),
-        Binding("pageup,pagedown", "app.scroll_messages", show=False),
+        Binding("pageup", "app.scroll_messages(-1)", show=False),
+        Binding("pagedown", "app.scroll_messages(1)", show=False),
     ]
 
     class Sent(Message):
         """What is written is to be sent."""
 
-        def __init__(self, text: str) -> None:
+        def __init__(self, key: bytes, text: str) -> None:
             super().__init__()
+            self.key = key
             self.text = text
 
     def __init__(self) -> None:
         super().__init__(
             id="composer", show_line_numbers=False, compact=True, highlight_cursor_line=False
         )
+        self.key = b""
 
-    def action_send(self) -> None:
-        """Send it, if there is something."""
+    def on_key(self, event: events.Key) -> None:
+        """Send it, or begin another line."""
+        if event.key == "enter":
+            self._send()
+        elif event.key in _NEW_LINE:
+            self.insert("\n")
+        else:
+            return
+        event.prevent_default().stop()
+
+    def _send(self) -> None:
         if self.text.strip():
-            self.post_message(self.Sent(self.text))
+            self.post_message(self.Sent(self.key, self.text))
+            self.text = ""
 
-    def action_break_line(self) -> None:
-        """Begin another line."""
-        self.insert("\n")
+    async def typed(self) -> None:
+        """Wait until all keys are taken that were typed until now."""
+        taken = asyncio.Event()
+        if self.call_later(taken.set):
+            await taken.wait()
+
+    def turn_to(self, key: bytes, text: str) -> None:
+        """Somebody else is written to, with what was begun before."""
+        self.key = key
+        self.text = text
+        self.move_cursor(self.document.end)
 
 
 class KeyHints(Static):
