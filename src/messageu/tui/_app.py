@@ -399,7 +399,7 @@ class ChatApp(App[int]):
             return
 
         def verify(answer: str | None) -> None:
-            if answer is not None:
+            if answer in {"same", "differ"}:
                 verified = answer == "same"
                 self._try(lambda: self._port.verify(person.key, verified=verified))
 

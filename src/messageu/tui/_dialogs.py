@@ -102,7 +102,7 @@ def safety_screen(person: Person, number: str) -> ChooseScreen:
     """Digits to compare."""
     digits = "\n".join(safety_lines(number))
     known = "You have compared it before." if person.mark.name == "VERIFIED" else ""
-    buttons = [("same", "They are the same"), ("differ", "They differ, or not compared")]
+    buttons = [("leave", "Close"), ("same", "They are the same"), ("differ", "They differ")]
     return ChooseScreen(
         f"Safety number with {person.name}",
         [
