@@ -90,7 +90,7 @@ class V2Conversations:
         self._number = 0
         self._asking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
-        self._name = visible(str(client.identity.name))
+        self._name = visible_name(client.identity.name)
         for peer in client.keyring.peers[:PEOPLE_LIMIT]:
             self._meet(peer.client_id, peer.name)
 
