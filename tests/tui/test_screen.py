@@ -172,13 +172,13 @@ class TalkTests(ScreenCase):
     def test_pages(self) -> None:
         """Scrolling up brings the pages before."""
         anna = self.port.person("anna")
-        for number in range(120):
+        for number in range(60):
             self.port.put(anna, f"number {number}")
 
         async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
             await pilot.press("enter")
             await settle(app, pilot)
-            self.assertIn("number 119", text_of(app))
+            self.assertIn("number 59", text_of(app))
             for _ in range(60):
                 await pilot.press("pageup")
                 if "number 0 " in text_of(app):

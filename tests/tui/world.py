@@ -29,7 +29,14 @@ from messageu.tui._port import (
     Person,
     State,
 )
-from messageu.tui._texts import TEXT_LIMIT, UNICODE, Glyphs, harmless_label, harmless_text
+from messageu.tui._texts import (
+    TEXT_LIMIT,
+    UNICODE,
+    WHOLE_LIMIT,
+    Glyphs,
+    harmless_label,
+    harmless_text,
+)
 
 NOW = 1_700_000_000.0
 """Tuesday, 14 November 2023, 22:13:20 UTC."""
@@ -139,7 +146,7 @@ class FakeConversations:
         return self.items[int.from_bytes(message_id, "big") - 1]
 
     def whole_text(self, item: Item) -> str:
-        return harmless_text(self.texts[item.number], 10**6, 10**6)[0]
+        return harmless_text(self.texts[item.number], WHOLE_LIMIT, WHOLE_LIMIT)[0]
 
     async def send_text(self, key: bytes, text: str) -> None:
         self._do("text", key, text)

@@ -17,7 +17,7 @@ TEXT_LIMIT: Final = 4_000
 LINES_LIMIT: Final = 60
 """Lines of it."""
 
-WHOLE_LIMIT: Final = 1_000_000
+WHOLE_LIMIT: Final = 100_000
 """Characters that are shown of a message on a screen of its own."""
 
 LABEL_LIMIT: Final = 255

@@ -60,7 +60,7 @@ POLL_PAUSE_AWAY: Final = 20.0
 ITEMS_LIMIT: Final = 2_000
 """Messages that are held, of all conversations together; the oldest go first."""
 
-LONG_LIMIT: Final = 1_000_000
+LONG_LIMIT: Final = 100_000
 """Characters of a text that are held; the rest is dropped, and the message says so."""
 
 LONG_TEXTS_LIMIT: Final = 20
