@@ -17,7 +17,7 @@ PACKAGES := $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.p
 # What is hard on it for long: other tests use the same code, so that these say nothing more of what
 # is reached, and nothing of versions. Nor do documents and tools.
 HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes tests.docs \
-  tests.guard tests.simulation tests.tools tests.wire
+  tests.guard tests.processes tests.simulation tests.tools tests.wire
 # Of PostgreSQL, the contract of stores says enough of the driver's version.
 LOWEST_TESTS := tests.wire $(filter-out $(HARD) tests.store,$(PACKAGES)) \
   $(patsubst tests/store/%.py,tests.store.%,$(wildcard tests/store/test_*.py)) tests.store.v3 \
