@@ -38,7 +38,7 @@ class Rule:
 RULES = [
     Rule(
         "twisted.internet.reactor",
-        ("messageu.tap._service", "messageu.cli.root", "messageu.admin._load"),
+        ("messageu.tap._service", "messageu.cli.root", "messageu.tui.root", "messageu.admin._load"),
         "only composition roots take the global reactor; all others are given a clock",
     ),
     Rule(

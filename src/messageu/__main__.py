@@ -45,7 +45,7 @@ def _run_command(said: Invocation) -> int:
 
 def _run_screen(said: Invocation) -> int:
     # It installs a reactor of its own: nothing before it may import one.
-    from messageu.tui.__main__ import run  # type: ignore[import-not-found, unused-ignore]
+    from messageu.tui.root import run
 
     return int(
         run(said.folder.absolute(), passphrase_file=said.passphrase_file, timeout=said.timeout)

@@ -129,12 +129,12 @@ class ReadTests(SynchronousTestCase):
         script = f"""
 import sys
 from types import ModuleType
-screen = ModuleType("messageu.tui.__main__")
+screen = ModuleType("messageu.tui.root")
 def run(folder, *, passphrase_file, timeout):
     print(folder, passphrase_file, timeout, "twisted.internet.reactor" in sys.modules)
     return 4
 screen.run = run
-sys.modules |= {{"messageu.tui": ModuleType("messageu.tui"), "messageu.tui.__main__": screen}}
+sys.modules |= {{"messageu.tui": ModuleType("messageu.tui"), "messageu.tui.root": screen}}
 from messageu.__main__ import main
 sys.exit(main(["--dir", {self.folder!r}, "chat", "--timeout", "5", "--passphrase-file", "secret"]))
 """

@@ -499,6 +499,24 @@ class Core:
             of = None if who is None else contacts.find(unit, who)
             return history.history(unit, of, after, limit)
 
+    def earlier(
+        self, who: Identity | str | None = None, *, before: int | None = None, limit: int = 100
+    ) -> Sequence[StoredMessage]:
+        """The history before a place, or its end, the oldest first: of a contact, or of all."""
+        with self._reading() as unit:
+            of = None if who is None else contacts.find(unit, who)
+            return history.earlier(unit, of, before, limit)
+
+    def count_received(self, who: Identity | str, *, after: int, most: int) -> int:
+        """How many messages of a contact have come behind a place; at most ``most`` are counted."""
+        with self._reading() as unit:
+            return history.count_received(unit, contacts.find(unit, who), after, most)
+
+    def last_numbers(self) -> dict[Identity, int]:
+        """The place in the history of the last message with each contact."""
+        with self._reading() as unit:
+            return history.last_numbers(unit)
+
 
 def _handle(name: str) -> str:
     try:

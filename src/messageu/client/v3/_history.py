@@ -24,6 +24,19 @@ _SELECT: Final = (
 )
 _ALL: Final = f"{_SELECT} AND messages.id > ? ORDER BY messages.id LIMIT ?"
 _OF_ONE: Final = f"{_SELECT} AND contact = ? AND messages.id > ? ORDER BY messages.id LIMIT ?"
+_ALL_BEFORE: Final = f"{_SELECT} AND messages.id < ? ORDER BY messages.id DESC LIMIT ?"
+_OF_ONE_BEFORE: Final = (
+    f"{_SELECT} AND contact = ? AND messages.id < ? ORDER BY messages.id DESC LIMIT ?"
+)
+_COUNT: Final = (
+    "SELECT COUNT(*) FROM (SELECT 1 FROM messages"
+    " WHERE contact = ? AND NOT mine AND NOT hidden AND id > ? LIMIT ?)"
+)
+_LAST: Final = (
+    "SELECT identity, MAX(messages.id) FROM messages JOIN contacts ON contacts.id = contact"
+    " GROUP BY contact"
+)
+_END: Final = 2**63 - 1
 _BY_NUMBER: Final = f"{_SELECT} AND messages.id = ?"
 _BY_ID: Final = f"{_SELECT} AND message_id = ? AND mine = ? AND (mine OR identity = ?)"
 
@@ -91,6 +104,26 @@ def history(unit: Unit, of: Peer | None, after: int, limit: int) -> Sequence[Sto
     if of is None:
         return [_stored(row) for row in unit.rows(_ALL, after, limit)]
     return [_stored(row) for row in unit.rows(_OF_ONE, of.id, after, limit)]
+
+
+def earlier(unit: Unit, of: Peer | None, before: int | None, limit: int) -> Sequence[StoredMessage]:
+    """What was said before a place, or at last, the oldest first."""
+    place = _END if before is None else before
+    if of is None:
+        rows = unit.rows(_ALL_BEFORE, place, limit)
+    else:
+        rows = unit.rows(_OF_ONE_BEFORE, of.id, place, limit)
+    return [_stored(row) for row in reversed(rows)]
+
+
+def count_received(unit: Unit, of: Peer, after: int, most: int) -> int:
+    """How many messages of somebody have come behind a place; no more than ``most`` are counted."""
+    return int(unit.value(_COUNT, of.id, after, most))
+
+
+def last_numbers(unit: Unit) -> dict[Identity, int]:
+    """The place of the last message with each contact, also of one that is hidden by now."""
+    return {Identity(identity): number for identity, number in unit.rows(_LAST)}
 
 
 def find(unit: Unit, message_id: bytes, sender: Identity | None) -> StoredMessage | None:
