@@ -24,7 +24,10 @@ author = "The messageu maintainers"
 release = version = __version__
 
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "benchmarks/README.md", "deploy/**.md", "fuzz/README.md"]
+include_patterns = [
+    *("*.md", "docs/**.md", "deploy/**.md"),
+    *(f"{folder}/README.md" for folder in ("benchmarks", "examples", "fuzz")),
+]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.asciinema", "_interfaces"]
 
 # Headings have the anchors that forges give them.
@@ -45,7 +48,6 @@ autodoc_default_options = {"members": True}
 
 html_theme = "furo"
 html_title = "messageu"
-html_static_path = ["_static"]
 html_extra_path = ["_extra"]
 html_show_copyright = False
 

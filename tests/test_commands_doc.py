@@ -46,7 +46,7 @@ class CommandsTests(SynchronousTestCase):
         )
         self.assertEqual(set(sections), set(COMMANDS))
         for name, section in sections.items():
-            blocks = "\n".join(re.findall(r"^```\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
+            blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
             said = [self.understand(arguments).command for arguments in examples(blocks)]
             self.assertEqual(set(said), {name})
 

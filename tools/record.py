@@ -33,6 +33,8 @@ MOST_PAUSE: Final = 1.0
 DRAWN: Final = 0.1
 """Seconds between two states of a bar."""
 
+_COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
+
 Event = tuple[float, str]
 """A time, and what is written to the terminal then."""
 
@@ -115,8 +117,9 @@ def write_cast(events: Iterable[Event]) -> str:
 
 
 def seen_in(cast: str) -> str:
-    """The lines that are left on the terminal at the end, of a bar its last state."""
+    """The lines that are left on the terminal at the end, of a bar its last state, without colours."""
     written = "".join(data for _, data in read_events(cast)).replace("\r\n", "\n")
+    written = _COLOUR.sub("", written)
     return "".join(line.rpartition("\r")[2].rstrip() + "\n" for line in written.split("\n") if line)
 
 

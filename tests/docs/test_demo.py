@@ -114,6 +114,12 @@ class TidyTests(SynchronousTestCase):
             ["/tmp/messageu-demo/b\n"],
         )
 
+    def test_colours(self) -> None:
+        """The text of a recording has no colours."""
+        self.assertEqual(
+            seen_in(write_cast([(0.5, "\x1b[32m━\x1b[0m\x1b[1;90m╺\x1b[0m a\n")])), "━╺ a\n"
+        )
+
     def test_written_and_read(self) -> None:
         """What is written as a recording is read as the same."""
         events = [(0.5, "a\n"), (1.25, "\rb")]

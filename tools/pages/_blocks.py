@@ -48,6 +48,7 @@ _TOKEN: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _FENCE: Final = re.compile(r"^[ >\t]*(?:```|~~~)", re.MULTILINE)
+_INDENTED: Final = re.compile(r"^\n {4,}\S", re.MULTILINE)
 _NOT_RUN: Final = re.compile(r"not run: (.+)")
 _TERMINAL: Final = re.compile(r"terminal (\w+)(?:, until: (.+))?")
 _IN_TERMINAL: Final = re.compile(r"in terminal (\w+)")
@@ -148,7 +149,10 @@ def read_page(path: Path) -> Page:
     text = path.read_text("utf-8")
     for token in _TOKEN.finditer(text):
         reading.see(token, text.count("\n", 0, token.start()) + 1)
-    if _FENCE.search(_TOKEN.sub("", text)):
+    rest = _TOKEN.sub("", text)
+    if _INDENTED.search(rest):
+        raise BadPage(f"{path}: a block is indented; it has no label")
+    if _FENCE.search(rest):
         raise BadPage(f"{path}: a block is fenced in a way that is not read here, or has no end")
     return reading.page()
 
