@@ -165,8 +165,10 @@ class FakeConversations:
         self.everybody[key] = evolve(self.everybody[key], mark=mark)
         self.tell(PeopleChanged())
 
-    def accept(self, key: bytes) -> None:
-        self._do("accept", key)
+    def accept(self, key: bytes, label: str = "") -> None:
+        self._do("accept", key, label)
+        if label:
+            self.everybody[key] = evolve(self.everybody[key], name=label)
         self._mark(key, Mark.UNVERIFIED)
 
     def block(self, key: bytes) -> None:
