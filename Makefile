@@ -12,16 +12,17 @@ JOBS ?= 2
 TORTURED ?= tests.simulation tests.crashes tests.abuse tests.client.v3 tests.processes.test_backup \
   tests.cli.test_hostile_process tests.client.test_disk tests.balancer.test_rolling \
   tests.store.postgres
-PACKAGES := $(patsubst tests/%/__init__.py,tests.%,$(wildcard tests/*/__init__.py)) \
-  $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
+MODULES := $(subst /,.,$(patsubst %.py,%,$(wildcard tests/test_*.py $(addsuffix /test_*.py,\
+  tests/* tests/*/* tests/*/*/*))))
 # What is hard on it for long: other tests use the same code, so that these say nothing more of what
 # is reached, and nothing of versions. Nor do documents and tools.
-HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cluster tests.crashes tests.docs \
-  tests.guard tests.processes tests.simulation tests.tools tests.wire
+HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cli.test_hostile \
+  tests.cli.test_v3_process tests.client.v3.test_file_renewals tests.client.v3.test_kills tests.cluster \
+  tests.crashes tests.docs tests.examples tests.guard tests.processes tests.simulation tests.tools \
+  tests.tui.test_process tests.wire
+NOT_HARD := $(filter-out $(HARD) $(addsuffix .%,$(HARD)),$(MODULES))
 # Of PostgreSQL, the contract of stores says enough of the driver's version.
-LOWEST_TESTS := tests.wire $(filter-out $(HARD) tests.store,$(PACKAGES)) \
-  $(patsubst tests/store/%.py,tests.store.%,$(wildcard tests/store/test_*.py)) tests.store.v3 \
-  tests.store.postgres.test_contract
+LOWEST_TESTS := tests.wire $(filter-out tests.store.postgres.%,$(NOT_HARD)) tests.store.postgres.test_contract
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
 SECONDS ?= 60
@@ -77,7 +78,7 @@ types: venv ## mypy, strict
 
 cov: venv ## the tests that are not hard, and what of src they do not reach
 	@rm -f .coverage .coverage.*
-	@$(MAKE) --no-print-directory test COV=1 $(if $(filter tests,$(TESTS)),TESTS="$(filter-out $(HARD),$(PACKAGES))")
+	@$(MAKE) --no-print-directory test COV=1 $(if $(filter tests,$(TESTS)),TESTS="$(NOT_HARD)")
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
