@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,8 +14,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def tests_of(target: str) -> list[str]:
     """What a target of the Makefile runs, as trial names it."""
+    # What a make around this one was told, it would tell this one, too.
+    environment = {"PATH": os.environ["PATH"]}
     said = subprocess.run(
-        ["make", "-n", target], capture_output=True, check=True, cwd=ROOT, text=True
+        ["make", "-n", target],
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+        env=environment,
+        text=True,
     ).stdout
     (named,) = set(re.findall(r'TESTS="([^"]+)"', said))
     return named.split()
