@@ -21,8 +21,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from messageu.client import IDENTITY_FILES, Client, ClientError, NotRegistered
-from messageu.client.v3 import NoProfile, read_relay
+from messageu.client import Client, ClientError, NotRegistered
+from messageu.client.v3 import read_relay
 from messageu.terminal import DEFAULT_TIMEOUT, Console, Desk, Exit, NoTerminal, explain
 
 from ._app import ChatApp
@@ -64,11 +64,6 @@ def run(
 def _open(reactor: Any, desk: Desk) -> tuple[Conversations, Any]:
     """Whatever is in the folder; what closes it."""
     if read_relay(desk.folder) is None:
-        if not any((desk.folder / name).exists() for name in IDENTITY_FILES):
-            raise NoProfile(
-                "there is nobody in this folder yet: make a profile with messageu register ADDRESS NAME, "
-                "or be a client of v2 with the menu's 110"
-            )
         client = Client(reactor, desk.folder, warn=lambda _: None)
         conversations = V2Conversations(reactor, client)
         return conversations, conversations.close
