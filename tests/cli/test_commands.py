@@ -146,17 +146,6 @@ class RegisterTests(CommandCase):
         other = self.address.replace("192.0.2.7", "192.0.2.8")
         self.assertIn("another relay", self.failed("anna", "register", other, "anna"))
 
-    def test_folder(self) -> None:
-        """Its folder is made, for its owner alone; where it cannot be made, that is said."""
-        self.done("carl", "register", self.address, "carl", "--no-passphrase")
-        self.assertEqual((self.root / "carl").stat().st_mode & 0o777, 0o700)
-        words = self.failed("not/there", "register", self.address, "dora", "--no-passphrase")
-        self.assertIn("its folder cannot be made: No such file or directory", words)
-
-    def test_nothing_there(self) -> None:
-        """Where there is no profile one learns how to make one."""
-        self.assertIn("messageu register ADDRESS NAME", self.failed("anna", "send", "bern", "hi"))
-
     def test_name_taken(self) -> None:
         """A name that somebody has is refused; the profile can ask for another one."""
         self.done("anna", "register", self.address, "anna", "--no-passphrase")

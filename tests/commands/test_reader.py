@@ -71,7 +71,7 @@ class ReadTests(SynchronousTestCase):
         """What cannot be meant is refused, with a word about it."""
         for words, *arguments in (
             ("CONTACT", "send"),
-            ("nowhere is not a directory: make it first", "--dir", "nowhere", "link"),
+            ("nowhere is not a directory", "--dir", "nowhere", "link"),
             ("No such command", "sned"),
             ("--jsno", "inbox", "--jsno"),
             ("not in the range", "history", "bern", "--limit", "10001"),

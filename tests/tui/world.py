@@ -165,10 +165,8 @@ class FakeConversations:
         self.everybody[key] = evolve(self.everybody[key], mark=mark)
         self.tell(PeopleChanged())
 
-    def accept(self, key: bytes, label: str = "") -> None:
-        self._do("accept", key, label)
-        if label:
-            self.everybody[key] = evolve(self.everybody[key], name=label)
+    def accept(self, key: bytes) -> None:
+        self._do("accept", key)
         self._mark(key, Mark.UNVERIFIED)
 
     def block(self, key: bytes) -> None:

@@ -26,7 +26,6 @@ from ._lines import EndOfInput
 async def register(desk: Desk, options: SimpleNamespace) -> Exit:
     """Make a profile, and register its name."""
     relay = parse_relay(options.relay)
-    _make_folder(desk.folder)
     there = read_relay(desk.folder)
     if there is not None and there != relay:
         raise NoProfile(f"this folder is of another relay: {there}")
@@ -107,7 +106,6 @@ async def import_(desk: Desk, options: SimpleNamespace) -> Exit:
         raise NoProfile("this folder is of a client of MessageU v2: take another, with --folder")
     secret = await desk.export_passphrase(new=False)
     passphrase = None if options.no_passphrase else await desk.new_passphrase()
-    _make_folder(desk.folder)
     import_profile(options.file, secret, desk.folder, passphrase)
     relay = adopt_profile(desk.folder, passphrase)
     desk.say(f"imported, with the relay at {relay.address}: the file is not needed any more")
@@ -149,11 +147,3 @@ def is_of_v2(folder: Path) -> bool:
     return any((folder / name).exists() for name in IDENTITY_FILES) or (
         (folder / ADDRESS_FILE).exists() and read_relay(folder) is None
     )
-
-
-def _make_folder(folder: Path) -> None:
-    """Have the folder of a new profile, which nobody else can read when it is made here."""
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise NoProfile(f"its folder cannot be made: {error.strerror}") from None

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Final, TypeAlias
 
-from messageu.client import ClientError
-from messageu.terminal import Away, Desk, Exit, describe, explain
+from messageu.client import ClientError, FileMissing, NotRegistered
+from messageu.client.v3 import StaleState
+from messageu.terminal import Away, Desk, Exit, describe
 
 from ._account import delete_account, display_name, export, import_, link, register, reset
 from ._doctor import doctor
@@ -47,5 +48,16 @@ async def run_command(desk: Desk, command: str, options: SimpleNamespace) -> Exi
         desk.console.complain(f"error: {describe(away)}")
         return Exit.AWAY
     except ClientError as error:
-        desk.console.complain(f"error: {explain(error)}")
+        desk.console.complain(f"error: {_words_of(error)}")
         return Exit.FAILED
+
+
+_WORDS: Final[dict[type[ClientError], str]] = {
+    FileMissing: "there is no such file",
+    NotRegistered: "this profile has no account: register first",
+    StaleState: "this profile is older than what the relay knows: give it up, or: messageu reset",
+}
+
+
+def _words_of(error: ClientError) -> str:
+    return _WORDS.get(type(error)) or describe(error)

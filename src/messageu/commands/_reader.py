@@ -139,9 +139,8 @@ def _said(context: click.Context, command: str = NO_COMMAND, **options: Any) -> 
     if context.invoked_subcommand is not None:
         return None  # the command itself answers
     folder = _nearest(context, "folder") or Path()
-    row = COMMANDS.get(command)
-    if not folder.is_dir() and (row is None or not row.makes_folder):
-        raise click.UsageError(f"{os.fspath(folder)} is not a directory: make it first", context)
+    if not folder.is_dir():
+        raise click.UsageError(f"{os.fspath(folder)} is not a directory", context)
     given = {name: value for name, value in options.items() if name not in _SHARED}
     return Invocation(
         command,

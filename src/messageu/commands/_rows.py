@@ -27,14 +27,12 @@ class Row:
     :ivar text: what it is for, as it stands in a list.
     :ivar params: what follows it.
     :ivar details: what else is to be known, in a paragraph.
-    :ivar makes_folder: whether it makes the client's folder where there is none.
     """
 
     text: str
     params: tuple[click.Parameter, ...] = ()
     details: str = ""
     examples: tuple[str, ...] = ()
-    makes_folder: bool = False
 
 
 def _option(name: str, text: str, **settings: Any) -> click.Option:
@@ -62,10 +60,9 @@ COMMANDS: Final[dict[str, Row]] = {
             ),
             _NO_PASSPHRASE,
         ),
-        "Whoever runs the relay knows its address. The passphrase of the new profile is asked for twice, "
-        "unless it is given. The folder is made where there is none. Doing it again changes nothing.",
+        "The passphrase of the new profile is asked for twice, unless it is given. Doing it again "
+        "changes nothing.",
         ("messageu --dir ~/anna register 'messageu://relay.example:1358#…' anna",),
-        makes_folder=True,
     ),
     "add": Row(
         "add a contact",
@@ -201,9 +198,7 @@ COMMANDS: Final[dict[str, Row]] = {
     "import": Row(
         "make a profile of an exported file",
         (Operand("file", "Which stays.", type=PATH), _NO_PASSPHRASE),
-        "The folder is made where there is none.",
-        ("messageu --dir ~/anna import anna.profile",),
-        makes_folder=True,
+        examples=("messageu --dir ~/anna import anna.profile",),
     ),
     "delete-account": Row(
         "have the relay forget you", (_YES,), "Nobody gets your name again; nor do you."

@@ -10,7 +10,7 @@ from ._notifier import NOTIFY_PAUSE, Notifier, find_way
 from ._progress import Bars, Progress
 from ._safety import safety_lines
 from ._text import visible, visible_name, visible_text
-from ._words import describe, explain, name_in, name_of, offer_of
+from ._words import describe, name_in, name_of, offer_of
 
 __all__ = [
     "AWAITED_FILE",
@@ -29,7 +29,6 @@ __all__ = [
     "Notifier",
     "Progress",
     "describe",
-    "explain",
     "find_way",
     "name_in",
     "name_of",

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from messageu.client import ClientError, FileMissing, NotRegistered
-from messageu.client.v3 import (
-    Contact,
-    ContactUnknown,
-    Messenger,
-    StaleState,
-    StoredMessage,
-    VaultMissing,
-)
+from messageu.client import ClientError
+from messageu.client.v3 import Contact, ContactUnknown, Messenger, StoredMessage
 from messageu.crypto import CryptoError
 from messageu.crypto.v3 import FileOffer, Kind
 from messageu.model.v3 import Identity
@@ -46,17 +37,3 @@ def offer_of(message: StoredMessage) -> FileOffer | None:
 def describe(error: ClientError) -> str:
     """An error in one harmless line."""
     return visible(str(error))
-
-
-_ADVICE: Final[dict[type[ClientError], str]] = {
-    FileMissing: "there is no such file",
-    NotRegistered: "this profile has no account: register first",
-    StaleState: "this profile is older than what the relay knows: give it up, or: messageu reset",
-    VaultMissing: "there is no profile in this folder: make one with messageu register ADDRESS NAME; "
-    "the address is messageu://host:port#pin, and whoever runs the relay knows it",
-}
-
-
-def explain(error: ClientError) -> str:
-    """An error in one harmless line that says what to do, where that is known."""
-    return _ADVICE.get(type(error)) or describe(error)

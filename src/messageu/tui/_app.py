@@ -35,7 +35,7 @@ from ._dialogs import (
     safety_screen,
     words,
 )
-from ._port import Conversations, Happening, Mark
+from ._port import Conversations, Happening
 from ._rows import Drawing, title_row
 from ._seen import Seen
 from ._texts import UNICODE, Glyphs, standing
@@ -498,9 +498,6 @@ class ChatApp(App[int]):
         if current is None:
             return
         key, port = current.person.key, self._port
-        if answer == "accept" and current.person.mark is Mark.ASKS:
-            self._ask_name(key, current.person.name)
-            return
         decisions: Mapping[str, Callable[[], object]] = {
             "accept": lambda: port.accept(key),
             "block": lambda: port.block(key),
@@ -513,18 +510,6 @@ class ChatApp(App[int]):
             await self._open(decided)
         elif self._book.current is not None:
             await self._open(key)
-
-    def _ask_name(self, key: bytes, name: str) -> None:
-        """Whoever asks to write to us has no name that we gave them."""
-
-        async def accept(answers: dict[str, str] | None) -> None:
-            if answers is not None:
-                self._try(lambda: self._port.accept(key, answers["label"]))
-                await self.catch_up()
-                await self._open(key)
-
-        question = Question("label", f"What you call them (empty: {name}):", needed=False)
-        self.push_screen(AskScreen("Let them write to you", [question]), accept)
 
     def _ask_block(self, key: bytes, name: str) -> None:
         def block(answer: str | None) -> None:

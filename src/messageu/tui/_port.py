@@ -239,11 +239,8 @@ class Conversations(Protocol):
         """Add somebody by link or name; his key. An empty label: what he is called there."""
         ...
 
-    def accept(self, key: bytes, label: str = "") -> None:
-        """Let somebody write to us, and call them this; empty: as before.
-
-        :raises ClientError: when somebody else is called so.
-        """
+    def accept(self, key: bytes) -> None:
+        """Let somebody write to us."""
         ...
 
     def block(self, key: bytes) -> None:

@@ -169,7 +169,7 @@ class V2Conversations:
         self._tell(PeopleChanged())
         return peer.client_id.raw
 
-    def accept(self, key: bytes, label: str = "") -> None:
+    def accept(self, key: bytes) -> None:
         """v2 has no requests."""
 
     def block(self, key: bytes) -> None:

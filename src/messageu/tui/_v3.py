@@ -159,8 +159,8 @@ class V3Conversations:
         self._tell(PeopleChanged())
         return contact.identity.raw
 
-    def accept(self, key: bytes, label: str = "") -> None:
-        self._messenger.do(lambda core: core.accept(Identity(key), label or None))
+    def accept(self, key: bytes) -> None:
+        self._messenger.do(lambda core: core.accept(Identity(key)))
         self._tell(PeopleChanged())
 
     def block(self, key: bytes) -> None:

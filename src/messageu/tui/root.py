@@ -21,9 +21,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from messageu.client import Client, ClientError, NotRegistered
-from messageu.client.v3 import read_relay
-from messageu.terminal import DEFAULT_TIMEOUT, Console, Desk, Exit, NoTerminal, explain
+from messageu.client import Client, ClientError
+from messageu.client.v3 import NoProfile, read_relay
+from messageu.terminal import DEFAULT_TIMEOUT, Console, Desk, Exit, NoTerminal, describe
 
 from ._app import ChatApp
 from ._port import Conversations
@@ -54,7 +54,7 @@ def run(
     try:
         port, close = _open(reactor, desk)
     except (ClientError, NoTerminal) as error:
-        console.complain(f"error: {explain(error)}")
+        console.complain(f"error: {describe(error)}")
         return Exit.FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -75,7 +75,7 @@ def _open(reactor: Any, desk: Desk) -> tuple[Conversations, Any]:
     messenger = desk.open(passphrase[0])
     if not messenger.core.profile.registered:
         messenger.close()
-        raise NotRegistered
+        raise NoProfile("this profile has no account yet: register first")
     return V3Conversations(desk, messenger), messenger.close
 
 
