@@ -8,6 +8,9 @@ from pathlib import Path
 from textual.content import Content
 from textual.widgets import Button
 
+from messageu.client import ClientError
+from messageu.terminal import describe
+
 from ._book import Search
 from ._dialogs import (
     AskScreen,
@@ -21,6 +24,7 @@ from ._dialogs import (
     safety_screen,
     words,
 )
+from ._port import Mark, Person
 from ._talks import Talks
 from ._widgets import Composer
 from ._words import CHOICES, KEYS, V2_WORDS
@@ -155,8 +159,8 @@ class Deeds(Talks):
         answers = () if choice is None else choice.answers
         if place < len(answers):
             await self._decide(answers[place][0])
-        elif place == 1 and self._port.proven and choice is None:
-            self._ask_block(current.person.key, current.person.name)
+        elif self._port.proven and choice is None:
+            (self._ask_rename, self._ask_block)[place](current.person)
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         """An answer by mouse."""
@@ -167,9 +171,12 @@ class Deeds(Talks):
         current = self._book.current
         if current is None:
             return
+        if answer == "accept" and current.person.mark is Mark.ASKS:
+            self._ask_accept(current.person)
+            return
         key, port = current.person.key, self._port
         decisions: Mapping[str, Callable[[], object]] = {
-            "accept": lambda: port.accept(key),
+            "accept": lambda: port.accept(key, ""),
             "block": lambda: port.block(key),
             "keep": lambda: port.decide(key, replace=False),
             "replace": lambda: port.decide(key, replace=True),
@@ -181,14 +188,48 @@ class Deeds(Talks):
         elif self._book.current is not None:
             await self._open(key)
 
-    def _ask_block(self, key: bytes, name: str) -> None:
+    def _ask_accept(self, person: Person) -> None:
+        """Ask what somebody is called from now on; what is wrong with it is said in the box."""
+
+        def accept(answers: dict[str, str]) -> str:
+            label = answers["label"] or person.offered
+            return _refusal(lambda: self._port.accept(person.key, label))
+
+        async def accepted(answers: dict[str, str] | None) -> None:
+            if answers is not None:
+                await self._added(person.key)
+
+        name = person.offered or person.name
+        question = Question("label", f"What you call them (empty: {name}):", needed=False)
+        self.push_screen(AskScreen(f"Accept {person.name}", [question], accept), accepted)
+
+    def _ask_rename(self, person: Person) -> None:
+        def rename(answers: dict[str, str]) -> str:
+            label = answers["label"] or person.offered
+            return _refusal(lambda: self._port.rename(person.key, label))
+
+        default = f" (empty: {person.offered})" if person.offered else ""
+        title = f"What you call them from now on{default}:"
+        question = Question("label", title, needed=not person.offered)
+        self.push_screen(AskScreen(f"Rename {person.name}", [question], rename))
+
+    def _ask_block(self, person: Person) -> None:
         def block(answer: str | None) -> None:
             if answer == "block":
-                self._try(lambda: self._port.block(key))
+                self._try(lambda: self._port.block(person.key))
 
         question = "What they write is dropped from then on, and what waits for them is not sent."
         buttons = [("leave", "Cancel"), ("block", "Block")]
-        self.push_screen(ChooseScreen(f"Block {name}?", [words(question)], buttons), block)
+        self.push_screen(ChooseScreen(f"Block {person.name}?", [words(question)], buttons), block)
+
+
+def _refusal(action: Callable[[], object]) -> str:
+    """Why something could not be done; empty: it was."""
+    try:
+        action()
+    except ClientError as error:
+        return describe(error)
+    return ""
 
 
 def check_path(answers: dict[str, str]) -> str:

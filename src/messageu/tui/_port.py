@@ -46,6 +46,7 @@ class Person:
 
     :ivar key: who it is, to the one who knows; the screen only compares it.
     :ivar called: what he calls himself.
+    :ivar offered: a name for somebody who has none here yet, if one is known; it may be empty.
     :ivar missing: how many of his messages have not come.
     """
 
@@ -53,6 +54,7 @@ class Person:
     name: str
     mark: Mark
     called: str = ""
+    offered: str = ""
     missing: int = 0
 
 
@@ -239,8 +241,12 @@ class Conversations(Protocol):
         """Add somebody by link or name; his key. An empty label: what he is called there."""
         ...
 
-    def accept(self, key: bytes) -> None:
-        """Let somebody write to us."""
+    def accept(self, key: bytes, label: str) -> None:
+        """Let somebody write to us. An empty label: he is called as before."""
+        ...
+
+    def rename(self, key: bytes, label: str) -> None:
+        """Call somebody otherwise."""
         ...
 
     def block(self, key: bytes) -> None:
