@@ -187,7 +187,7 @@ class RegisterTests(CommandCase):
         rest = {
             "register": None, "import": None, "doctor": None, "export": None, "add": ["x"],
             "send": ["x", "y"], "send-file": ["x", "y"], "accept": ["x"], "block": ["x"],
-            "unblock": ["x"], "verify": ["x"], "history": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
+            "unblock": ["x"], "rename": ["x", "y"], "verify": ["x"], "history": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
         }  # fmt: skip
         for name in WORK:
             arguments = rest.get(name, [])
@@ -494,6 +494,17 @@ class TalkTests(CommandCase):
         self.assertIn("asks to write to you", listed)
         label = listed.partition(" (")[0]
         self.assertEqual(self.done("anna", "accept", label, "--label", "carl"), "accepted carl\n")
+
+    def test_rename(self) -> None:
+        """A contact is called otherwise, harmlessly, and not as another one."""
+        self.assertEqual(self.done("anna", "rename", "bern", "B\x1b[2J"), "bern is now B\\x1b[2J\n")
+        self.assertIn("no such contact", self.failed("anna", "rename", "bern", "x"))
+        renamed = self.done("anna", "rename", "B\x1b[2J", "bern", "--json")
+        self.assertEqual(json.loads(renamed)["label"], "bern")
+        (self.root / "carl").mkdir()
+        self.done("carl", "register", self.address, "carl", "--no-passphrase")
+        self.done("anna", "add", "carl")
+        self.assertIn("called so already", self.failed("anna", "rename", "carl", "bern"))
 
     def test_display_name(self) -> None:
         """A display name reaches those who are written to, and is shown as theirs, harmless."""

@@ -181,6 +181,7 @@ class TalkTests(ScreenCase):
             self.assertIn("number 59", text_of(app))
             for _ in range(60):
                 await pilot.press("pageup")
+                await settle(app, pilot)
                 if "number 0" in text_of(app):
                     break
             await settle(app, pilot)
