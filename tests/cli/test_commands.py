@@ -194,6 +194,12 @@ class RegisterTests(CommandCase):
             if arguments is not None:
                 self.assertIn("profile", self.failed("anna", name, *arguments))
 
+    def test_how_to_begin(self) -> None:
+        """Without a profile one is told how to make it; registering makes the folder, for oneself only."""
+        self.assertIn(f"{self.root / 'anna'} register RELAY NAME", self.failed("anna", "link"))
+        self.done("new", "register", self.address, "anna", "--no-passphrase")
+        self.assertEqual((self.root / "new").stat().st_mode & 0o777, 0o700)
+
     def test_bad_address(self) -> None:
         """What is no address of a relay is refused before anything is made."""
         self.assertIn("no link", self.failed("anna", "register", "127.0.0.1:1357", "anna"))
