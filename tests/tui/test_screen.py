@@ -282,8 +282,9 @@ class BoxTests(ScreenCase):
         self.show(script)
 
     def test_rename(self) -> None:
-        """Where no question is asked F8 renames."""
+        """Where no question is asked F8 renames, also above what was said already."""
         eve = self.port.person("eve")
+        self.port.put(eve, "hello")
 
         async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
             await pilot.press("enter", "f8", "enter")
@@ -292,7 +293,21 @@ class BoxTests(ScreenCase):
             await pilot.press("z", "o", "e", "enter")
             await settle(app, pilot)
             self.assertEqual(self.port.done, [("rename", eve, "zoe")])
-            self.assertIn("zoe", text_of(app))
+            self.assertIn("zoe  22:13", text_of(app))
+
+        self.show(script)
+
+    def test_rename_as_offered(self) -> None:
+        """A name that has come meanwhile, without a word, is offered."""
+        eve = self.port.person("dd92d73d")
+
+        async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
+            await pilot.press("enter")
+            await settle(app, pilot)
+            self.port.person("dd92d73d", offered="Carla")
+            await pilot.press("f8", "enter")
+            await settle(app, pilot)
+            self.assertEqual(self.port.done, [("rename", eve, "Carla")])
 
         self.show(script)
 

@@ -64,7 +64,7 @@ async def rename(desk: Desk, options: SimpleNamespace) -> Exit:
         identity = messenger.core.contact(options.contact).identity
         messenger.do(lambda core: core.rename(identity, options.label))
         contact = messenger.core.contact(identity)
-        _tell(desk, options, contact, f"{visible(options.contact)} is now {name_of(contact)}")
+        desk.say(f"{visible(options.contact)} is now {name_of(contact)}")
         return Exit.DONE
 
     return await desk.with_profile(do)

@@ -164,7 +164,7 @@ COMMANDS: Final[dict[str, Row]] = {
     "unblock": Row("let somebody write to you again", (_CONTACT, _LABEL, _JSON)),
     "rename": Row(
         "call a contact otherwise",
-        (_CONTACT, Operand("label", "What you call them from now on."), _JSON),
+        (_CONTACT, Operand("label", "What you call them from now on.")),
         "Only you see it, and messages stay where they are.",
         ("messageu rename bern 'Bern from the lake'",),
     ),

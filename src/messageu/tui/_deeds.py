@@ -24,7 +24,7 @@ from ._dialogs import (
     safety_screen,
     words,
 )
-from ._port import Mark, Person
+from ._port import Mark, PeopleChanged, Person
 from ._talks import Talks
 from ._widgets import Composer
 from ._words import CHOICES, KEYS, V2_WORDS
@@ -152,6 +152,8 @@ class Deeds(Talks):
 
     async def action_answer(self, place: int) -> None:
         """The first answer, or the second."""
+        self._book.hear(PeopleChanged())  # a name that somebody gives himself comes without a word
+        await self.catch_up()
         current = self._book.current
         if current is None or not self._is_bare:
             return
@@ -208,10 +210,15 @@ class Deeds(Talks):
             label = answers["label"] or person.offered
             return _refusal(lambda: self._port.rename(person.key, label))
 
+        async def renamed(answers: dict[str, str] | None) -> None:
+            if answers is not None:
+                self._book.hear_all()  # their name stands above each of their messages
+                await self._added(person.key)
+
         default = f" (empty: {person.offered})" if person.offered else ""
         title = f"What you call them from now on{default}:"
         question = Question("label", title, needed=not person.offered)
-        self.push_screen(AskScreen(f"Rename {person.name}", [question], rename))
+        self.push_screen(AskScreen(f"Rename {person.name}", [question], rename), renamed)
 
     def _ask_block(self, person: Person) -> None:
         def block(answer: str | None) -> None:

@@ -46,16 +46,16 @@ class Person:
 
     :ivar key: who it is, to the one who knows; the screen only compares it.
     :ivar called: what he calls himself.
-    :ivar offered: a name for somebody who has none here yet, if one is known; it may be empty.
     :ivar missing: how many of his messages have not come.
+    :ivar offered: a name for somebody who has none here yet, if one is known; it may be empty.
     """
 
     key: bytes
     name: str
     mark: Mark
     called: str = ""
-    offered: str = ""
     missing: int = 0
+    offered: str = ""
 
 
 @frozen

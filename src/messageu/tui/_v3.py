@@ -296,8 +296,8 @@ def _person(contact: Contact, taken: Collection[str]) -> Person:
         harmless_label(contact.label),
         _mark(contact),
         harmless_label(visible_name(contact.display_name)),
-        _offered(contact, taken),
         contact.missing,
+        _offered(contact, taken),
     )
 
 
