@@ -187,12 +187,18 @@ class RegisterTests(CommandCase):
         rest = {
             "register": None, "import": None, "doctor": None, "export": None, "add": ["x"],
             "send": ["x", "y"], "send-file": ["x", "y"], "accept": ["x"], "block": ["x"],
-            "unblock": ["x"], "verify": ["x"], "history": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
+            "unblock": ["x"], "rename": ["x", "y"], "verify": ["x"], "history": ["x"], "reset": ["--yes"], "delete-account": ["--yes"],
         }  # fmt: skip
         for name in WORK:
             arguments = rest.get(name, [])
             if arguments is not None:
                 self.assertIn("profile", self.failed("anna", name, *arguments))
+
+    def test_how_to_begin(self) -> None:
+        """Without a profile one is told how to make it; registering makes the folder, for oneself only."""
+        self.assertIn(f"{self.root / 'anna'} register RELAY NAME", self.failed("anna", "link"))
+        self.done("new", "register", self.address, "anna", "--no-passphrase")
+        self.assertEqual((self.root / "new").stat().st_mode & 0o777, 0o700)
 
     def test_bad_address(self) -> None:
         """What is no address of a relay is refused before anything is made."""
@@ -494,6 +500,16 @@ class TalkTests(CommandCase):
         self.assertIn("asks to write to you", listed)
         label = listed.partition(" (")[0]
         self.assertEqual(self.done("anna", "accept", label, "--label", "carl"), "accepted carl\n")
+
+    def test_rename(self) -> None:
+        """A contact is called otherwise, harmlessly, and not as another one."""
+        self.assertEqual(self.done("anna", "rename", "bern", "B\x1b[2J"), "bern is now B\\x1b[2J\n")
+        self.assertIn("no such contact", self.failed("anna", "rename", "bern", "x"))
+        self.done("anna", "rename", "B\x1b[2J", "bern")
+        (self.root / "carl").mkdir()
+        self.done("carl", "register", self.address, "carl", "--no-passphrase")
+        self.done("anna", "add", "carl")
+        self.assertIn("called so already", self.failed("anna", "rename", "carl", "bern"))
 
     def test_display_name(self) -> None:
         """A display name reaches those who are written to, and is shown as theirs, harmless."""

@@ -209,7 +209,7 @@ class OptionsTests(ProcessCase):
         """A folder that is not there is one line, and an exit code."""
         finished = self.run_with("--dir", "nowhere", input=b"")
         self.assertEqual(finished.returncode, 2)
-        self.assertTrue(finished.stderr.endswith(b"error: nowhere is not a directory\n"))
+        self.assertTrue(finished.stderr.endswith(b"make it first, with: mkdir -m 700 nowhere\n"))
 
     def test_help_and_version(self) -> None:
         """--help explains the option and the files; --version says which one this is."""

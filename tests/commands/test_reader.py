@@ -72,6 +72,8 @@ class ReadTests(SynchronousTestCase):
         for words, *arguments in (
             ("CONTACT", "send"),
             ("nowhere is not a directory", "--dir", "nowhere", "link"),
+            ("nowhere/x is not a directory", "--dir", "nowhere/x", "register", "x", "y"),
+            ("For example: messageu --dir ~/anna register", "register"),
             ("No such command", "sned"),
             ("--jsno", "inbox", "--jsno"),
             ("not in the range", "history", "bern", "--limit", "10001"),
@@ -81,6 +83,11 @@ class ReadTests(SynchronousTestCase):
             self.assertIn(words, self.refused(*arguments))
         for seconds in ("0", "-1", "nan", "86401", "x"):
             self.assertIn("at most 86400", self.refused("--timeout", seconds))
+
+    def test_new_folder(self) -> None:
+        """What begins a profile makes its folder, so that it need not be there."""
+        self.assertEqual(self.said("--dir", "new", "register", "x", "y").folder, Path("new"))
+        self.assertEqual(self.said("--dir", "new", "import", "x").folder, Path("new"))
 
     def test_token(self) -> None:
         """A token is read as bytes."""

@@ -64,6 +64,8 @@ class ScreenProcessTests(ProcessTestCase):
         bern.type("\r")
         bern.wait_for("hello from a terminal")
         bern.type(F8)
+        bern.wait_for("What you call them")
+        bern.type("anna\r")
         anna.wait_for("✓✓ delivered")
 
         anna.type("\x03")

@@ -181,6 +181,7 @@ class TalkTests(ScreenCase):
             self.assertIn("number 59", text_of(app))
             for _ in range(60):
                 await pilot.press("pageup")
+                await settle(app, pilot)
                 if "number 0" in text_of(app):
                     break
             await settle(app, pilot)
@@ -232,18 +233,83 @@ class BoxTests(ScreenCase):
 
     def test_request(self) -> None:
         """Somebody who asks is accepted or blocked by a key or the mouse, and not written to before."""
-        for key, mark in (("f8", Mark.UNVERIFIED), ("f9", Mark.BLOCKED)):
+        for keys, mark in ((("f8", "enter"), Mark.UNVERIFIED), (("f9",), Mark.BLOCKED)):
             eve = self.port.person("eve", Mark.ASKS)
 
-            async def script(app: ChatApp, pilot: Pilot[Any], key: str = key) -> None:
+            async def script(app: ChatApp, pilot: Pilot[Any], keys: tuple[str, ...] = keys) -> None:
                 await pilot.press("enter")
                 await settle(app, pilot)
                 self.assertFalse(app.query_one("#composer").display)
-                await pilot.press(key)
-                await settle(app, pilot)
+                for key in keys:
+                    await pilot.press(key)
+                    await settle(app, pilot)
 
             self.show(script)
             self.assertIs(self.port.everybody[eve].mark, mark)
+
+    def test_accept_as(self) -> None:
+        """Whoever is accepted is asked a name for; one that is refused stays in the box, with the reason."""
+        eve = self.port.person("dd92d73d", Mark.ASKS, offered="Carla")
+
+        async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
+            await pilot.press("enter", "f8")
+            await settle(app, pilot)
+            self.assertIn("What you call them (empty: Carla):", text_of(app))
+            self.port.error = ClientError("another contact is called so already")
+            await pilot.press("e", "v", "e", "enter")
+            await settle(app, pilot)
+            self.assertIn("another contact is called so already", text_of(app))
+            self.port.error = None
+            await pilot.press("2", "enter")
+            await settle(app, pilot)
+            self.assertEqual(self.port.done, [("accept", eve, "eve2")])
+            self.assertTrue(app.query_one("#composer").has_focus)
+
+        self.show(script)
+
+    def test_accept_as_offered(self) -> None:
+        """An empty line takes the name that is offered; escape decides nothing."""
+        eve = self.port.person("dd92d73d", Mark.ASKS, offered="Carla")
+
+        async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
+            await pilot.press("enter", "f8", "escape")
+            await settle(app, pilot)
+            self.assertEqual(self.port.done, [])
+            await pilot.press("f8", "enter")
+            await settle(app, pilot)
+            self.assertEqual(self.port.done, [("accept", eve, "Carla")])
+
+        self.show(script)
+
+    def test_rename(self) -> None:
+        """Where no question is asked F8 renames, also above what was said already."""
+        eve = self.port.person("eve")
+        self.port.put(eve, "hello")
+
+        async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
+            await pilot.press("enter", "f8", "enter")
+            await settle(app, pilot)
+            self.assertIn("this is to be filled in", text_of(app))
+            await pilot.press("z", "o", "e", "enter")
+            await settle(app, pilot)
+            self.assertEqual(self.port.done, [("rename", eve, "zoe")])
+            self.assertIn("zoe  22:13", text_of(app))
+
+        self.show(script)
+
+    def test_rename_as_offered(self) -> None:
+        """A name that has come meanwhile, without a word, is offered."""
+        eve = self.port.person("dd92d73d")
+
+        async def script(app: ChatApp, pilot: Pilot[Any]) -> None:
+            await pilot.press("enter")
+            await settle(app, pilot)
+            self.port.person("dd92d73d", offered="Carla")
+            await pilot.press("f8", "enter")
+            await settle(app, pilot)
+            self.assertEqual(self.port.done, [("rename", eve, "Carla")])
+
+        self.show(script)
 
     def test_changed(self) -> None:
         """When a name is somebody else's one decides who is meant."""

@@ -103,6 +103,11 @@ class SnapshotTests(ScreenCase):
         self.talk()
         self.take("request", "home", "enter")
 
+    def test_accept(self) -> None:
+        """What somebody who asks is to be called."""
+        self.talk()
+        self.take("accept", "home", "enter", "f8")
+
     def test_files(self) -> None:
         """Files that come, that came, and that could not."""
         anna = self.port.person("anna", Mark.VERIFIED)

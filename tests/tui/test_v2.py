@@ -66,8 +66,9 @@ class V2Tests(ClientCase):
         self.assertEqual(self.anna.me, f"{name} | v2: not authenticated")
         self.assertEqual(self.anna.link, name)
         self.assertEqual(self.anna.safety_number(bern.key), "")
-        for nothing in (self.anna.accept, self.anna.block):
-            nothing(bern.key)
+        self.anna.block(bern.key)
+        for nothing in (self.anna.accept, self.anna.rename):
+            nothing(bern.key, "bernie")
         self.anna.verify(bern.key, verified=True)
         self.assertEqual(self.anna.decide(bern.key, replace=True), bern.key)
         self.assertEqual(self.anna.people(), [bern])

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from messageu.client import ClientError, RelayAddress
 from messageu.client.v3 import (
     AccountDeleted,
+    ContactExists,
     Displaced,
     FileFailed,
     MessengerSettings,
@@ -134,13 +135,56 @@ class V3Tests(V3Case):
         self.book.catch_up()
         (bern,) = (each.person for each in self.book.conversations())
         self.assertIs(bern.mark, Mark.ASKS)
-        self.anna.accept(bern.key)
+        self.assertEqual(bern.offered, "")
+        self.anna.accept(bern.key, "bernie")
+        self.assertEqual(self.anna.people()[0].name, "bernie")
+        self.anna.rename(bern.key, "bern")
+        self.assertEqual(self.anna.people()[0].name, "bern")
         self.assertEqual(self.anna.safety_number(bern.key), self.bern.safety_number(anna))
         self.anna.verify(bern.key, verified=True)
         self.assertIs(self.anna.people()[0].mark, Mark.VERIFIED)
         self.anna.block(bern.key)
         self.assertIs(self.anna.people()[0].mark, Mark.BLOCKED)
         self.assertEqual(self.anna.decide(bern.key, replace=False), bern.key)
+
+    def offered(self, display_name: str) -> str:
+        """What Bern is offered as, who writes to Anna, is accepted, and gives himself a name."""
+        self.bern._messenger.do(lambda core: core.set_display_name(display_name))
+        anna = self.do(self.bern.add(self.anna.link, "anna"))
+        self.do(self.bern.send_text(anna, "hi"))
+        (asking,) = (each for each in self.anna.people() if each.mark is Mark.ASKS)
+        self.assertEqual((asking.called, asking.offered), ("", ""))  # nobody names himself unasked
+        self.anna.accept(asking.key, "")
+        self.do(self.bern.send_text(anna, "hello"))
+        self.network.wait(3)
+        (bern,) = (each for each in self.anna.people() if each.key == asking.key)
+        self.assertEqual(bern.called, display_name)
+        return bern.offered
+
+    def test_offered(self) -> None:
+        """Whoever was accepted without a name is offered under the one that he gives himself."""
+        self.assertEqual(self.offered("Bern B."), "Bern B.")
+
+    def test_not_offered(self) -> None:
+        """A name that is another contact's in other letters is not offered, nor one that is not plain."""
+        carl = self.person("carl")
+        self.do(self.anna.add(carl.link, "Carl"))
+        self.assertEqual(self.offered("cARL"), "")
+
+    def test_not_plain(self) -> None:
+        """What cannot be told from other letters, or moves the cursor, is not offered."""
+        self.assertEqual(self.offered("C\u0430rl"), "")
+
+    def test_taken_label(self) -> None:
+        """A label that is another's is refused, and the request stays one."""
+        carl = self.person("carl")
+        self.do(self.anna.add(carl.link, "carl"))
+        anna = self.do(self.bern.add(self.anna.link, "anna"))
+        self.do(self.bern.send_text(anna, "hi"))
+        bern = self.anna.people()[-1]
+        self.assertRaises(ContactExists, self.anna.accept, bern.key, "carl")
+        self.assertIs(self.anna.people()[-1].mark, Mark.ASKS)
+        self.assertRaises(ContactExists, self.anna.rename, bern.key, "carl")
 
     def test_file(self) -> None:
         """A file is seen on its way, and where it was put when it has come."""

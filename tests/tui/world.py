@@ -165,9 +165,18 @@ class FakeConversations:
         self.everybody[key] = evolve(self.everybody[key], mark=mark)
         self.tell(PeopleChanged())
 
-    def accept(self, key: bytes) -> None:
-        self._do("accept", key)
+    def accept(self, key: bytes, label: str) -> None:
+        self._do("accept", key, label)
+        self._label(key, label)
         self._mark(key, Mark.UNVERIFIED)
+
+    def rename(self, key: bytes, label: str) -> None:
+        self._do("rename", key, label)
+        self._label(key, label)
+        self.tell(PeopleChanged())
+
+    def _label(self, key: bytes, label: str) -> None:
+        self.everybody[key] = evolve(self.everybody[key], name=label or self.everybody[key].name)
 
     def block(self, key: bytes) -> None:
         self._do("block", key)

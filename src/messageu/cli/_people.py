@@ -57,6 +57,19 @@ async def block(desk: Desk, options: SimpleNamespace) -> Exit:
     return await desk.with_profile(do)
 
 
+async def rename(desk: Desk, options: SimpleNamespace) -> Exit:
+    """Call somebody otherwise."""
+
+    async def do(messenger: Messenger) -> Exit:
+        identity = messenger.core.contact(options.contact).identity
+        messenger.do(lambda core: core.rename(identity, options.label))
+        contact = messenger.core.contact(identity)
+        desk.say(f"{visible(options.contact)} is now {name_of(contact)}")
+        return Exit.DONE
+
+    return await desk.with_profile(do)
+
+
 async def verify(desk: Desk, options: SimpleNamespace) -> Exit:
     """Show a safety number, or remember that it was compared."""
 

@@ -13,7 +13,7 @@ from messageu.terminal import Away, Desk, Exit, describe
 from ._account import delete_account, display_name, export, import_, link, register, reset
 from ._doctor import doctor
 from ._mail import history, inbox, send, send_file
-from ._people import accept, add, block, contacts, verify
+from ._people import accept, add, block, contacts, rename, verify
 
 Work: TypeAlias = Callable[[Desk, SimpleNamespace], Awaitable[Exit]]
 
@@ -29,6 +29,7 @@ WORK: Final[dict[str, Work]] = {
     "accept": accept,
     "block": block,
     "unblock": accept,
+    "rename": rename,
     "verify": verify,
     "display-name": display_name,
     "doctor": doctor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -85,7 +86,23 @@ class _Group(click.Group):
 
 
 class _Command(click.Command):
-    """A command whose help explains its operands, too."""
+    """A command whose help explains its operands, too, and that shows how it is said.
+
+    :param example: of what is to be typed.
+    """
+
+    def __init__(self, *args: Any, example: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._example = example
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            if not self._example:
+                raise
+            words = f"{error.format_message()} For example: {self._example}"
+            raise click.UsageError(words, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         operands = [
@@ -107,6 +124,7 @@ def _command(name: str, row: Row) -> click.Command:
         help=f"{row.text[:1].upper()}{row.text[1:]}.\n\n{row.details}".strip(),
         short_help=row.text,
         epilog=_examples(row),
+        example=next(iter(row.examples), ""),
     )
 
 
@@ -139,8 +157,8 @@ def _said(context: click.Context, command: str = NO_COMMAND, **options: Any) -> 
     if context.invoked_subcommand is not None:
         return None  # the command itself answers
     folder = _nearest(context, "folder") or Path()
-    if not folder.is_dir():
-        raise click.UsageError(f"{os.fspath(folder)} is not a directory", context)
+    if not folder.is_dir() and not (command in _MAKES_FOLDER and _may_be_made(folder)):
+        raise click.UsageError(_no_folder(folder), context)
     given = {name: value for name, value in options.items() if name not in _SHARED}
     return Invocation(
         command,
@@ -149,6 +167,22 @@ def _said(context: click.Context, command: str = NO_COMMAND, **options: Any) -> 
         _nearest(context, "timeout") or DEFAULT_TIMEOUT,
         SimpleNamespace(**given),
     )
+
+
+_MAKES_FOLDER: Final = frozenset({"register", "import"})
+"""Commands that make the folder, if only that is missing."""
+
+
+def _may_be_made(folder: Path) -> bool:
+    return not os.path.lexists(folder) and folder.absolute().parent.is_dir()
+
+
+def _no_folder(folder: Path) -> str:
+    name = os.fspath(folder)
+    wrong = f"{name} is not a directory"
+    if os.path.lexists(folder):
+        return wrong
+    return f"{wrong}: make it first, with: mkdir -m 700 {shlex.quote(name)}"
 
 
 _SHARED: Final = frozenset({"folder", "passphrase_file", "timeout"})

@@ -162,6 +162,12 @@ COMMANDS: Final[dict[str, Row]] = {
     "accept": Row("let somebody write to you", (_CONTACT, _LABEL, _JSON)),
     "block": Row("drop what somebody writes", (_CONTACT,)),
     "unblock": Row("let somebody write to you again", (_CONTACT, _LABEL, _JSON)),
+    "rename": Row(
+        "call a contact otherwise",
+        (_CONTACT, Operand("label", "What you call them from now on.")),
+        "Only you see it, and messages stay where they are.",
+        ("messageu rename bern 'Bern from the lake'",),
+    ),
     "verify": Row(
         "show the safety number that you and a contact compare",
         (_CONTACT, Switch("--confirm", "It was compared, and is the same."), _JSON),

@@ -3,7 +3,7 @@
 from messageu.commands import DEFAULT_TIMEOUT, Exit
 
 from ._console import Away, Console, NoTerminal
-from ._desk import Desk
+from ._desk import Desk, how_to_begin
 from ._hook import HOOK_TIMEOUT, Hook
 from ._hooks import AWAITED_FILE, AWAITED_LIMIT, Hooks, text_of
 from ._notifier import NOTIFY_PAUSE, Notifier, find_way
@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "describe",
     "find_way",
+    "how_to_begin",
     "name_in",
     "name_of",
     "offer_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,6 +17,7 @@ from messageu.client.v3 import (
     Heard,
     Messenger,
     MessengerSettings,
+    NoProfile,
     NotDelivered,
     Offline,
     PassphraseInvalid,
@@ -23,6 +25,7 @@ from messageu.client.v3 import (
     RelayNotTrusted,
     RelayNotV3,
     Sending,
+    VaultMissing,
     checked_passphrase,
     needs_passphrase,
     open_profile,
@@ -44,6 +47,17 @@ _HOPELESS: Final = (RelayUnreachable, RelayNotTrusted, RelayNotV3)
 """After these nothing is waited for, though it is tried again."""
 
 Value = TypeVar("Value")
+
+
+def how_to_begin(folder: Path) -> str:
+    """What to do where there is no profile yet."""
+    return (
+        "there is no profile of MessageU v3 in this folder. Make one with: "
+        f"messageu --dir {shlex.quote(str(folder))} register RELAY NAME "
+        "(RELAY is messageu://…: the relay's log says it, and its operator knows it)"
+    )
+
+
 RunInThread: TypeAlias = Callable[..., Awaitable[Any]]
 
 
@@ -68,8 +82,15 @@ class Desk:
     # The profile.
 
     async def passphrase(self) -> str | None:
-        """That of the profile which is there; None when it has none."""
-        if not needs_passphrase(self.folder):
+        """That of the profile which is there; None when it has none.
+
+        :raises NoProfile: when there is no profile; the text says how one is made.
+        """
+        try:
+            needed = needs_passphrase(self.folder)
+        except VaultMissing:
+            raise NoProfile(how_to_begin(self.folder)) from None
+        if not needed:
             return None
         given = self._given()
         if given is not None:

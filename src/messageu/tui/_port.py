@@ -47,6 +47,7 @@ class Person:
     :ivar key: who it is, to the one who knows; the screen only compares it.
     :ivar called: what he calls himself.
     :ivar missing: how many of his messages have not come.
+    :ivar offered: a name for somebody who has none here yet, if one is known; it may be empty.
     """
 
     key: bytes
@@ -54,6 +55,7 @@ class Person:
     mark: Mark
     called: str = ""
     missing: int = 0
+    offered: str = ""
 
 
 @frozen
@@ -239,8 +241,12 @@ class Conversations(Protocol):
         """Add somebody by link or name; his key. An empty label: what he is called there."""
         ...
 
-    def accept(self, key: bytes) -> None:
-        """Let somebody write to us."""
+    def accept(self, key: bytes, label: str) -> None:
+        """Let somebody write to us. An empty label: he is called as before."""
+        ...
+
+    def rename(self, key: bytes, label: str) -> None:
+        """Call somebody otherwise."""
         ...
 
     def block(self, key: bytes) -> None:

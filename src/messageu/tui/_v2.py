@@ -169,8 +169,11 @@ class V2Conversations:
         self._tell(PeopleChanged())
         return peer.client_id.raw
 
-    def accept(self, key: bytes) -> None:
+    def accept(self, key: bytes, label: str) -> None:
         """v2 has no requests."""
+
+    def rename(self, key: bytes, label: str) -> None:
+        """v2 knows people by the names that they are registered with."""
 
     def block(self, key: bytes) -> None:
         """v2 cannot block anybody."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -71,6 +71,9 @@ _STATES: Final = {
     Status.RECEIVED: State.RECEIVED,
 }
 
+OFFERED_LIMIT: Final = 64
+"""Characters of a name that somebody gives himself, for it to be taken without a question."""
+
 _UNASKED: Final = {"authenticate", "publish", "subscribe", "account"}
 """What may be refused that nobody waits for an answer to."""
 
@@ -116,7 +119,8 @@ class V3Conversations:
 
     def people(self) -> Sequence[Person]:
         contacts = (*self._core.contacts(), *self._core.message_requests())
-        return [_person(contact) for contact in contacts]
+        taken = {contact.label.casefold() for contact in contacts}
+        return [_person(contact, taken) for contact in contacts]
 
     def last_numbers(self) -> Mapping[bytes, int]:
         return {who.raw: number for who, number in self._core.last_numbers().items()}
@@ -159,8 +163,12 @@ class V3Conversations:
         self._tell(PeopleChanged())
         return contact.identity.raw
 
-    def accept(self, key: bytes) -> None:
-        self._messenger.do(lambda core: core.accept(Identity(key)))
+    def accept(self, key: bytes, label: str) -> None:
+        self._messenger.do(lambda core: core.accept(Identity(key), label or None))
+        self._tell(PeopleChanged())
+
+    def rename(self, key: bytes, label: str) -> None:
+        self._messenger.do(lambda core: core.rename(Identity(key), label))
         self._tell(PeopleChanged())
 
     def block(self, key: bytes) -> None:
@@ -282,14 +290,30 @@ def _raw(contact: Identity | None) -> bytes | None:
     return None if contact is None else contact.raw
 
 
-def _person(contact: Contact) -> Person:
+def _person(contact: Contact, taken: Collection[str]) -> Person:
     return Person(
         contact.identity.raw,
         harmless_label(contact.label),
         _mark(contact),
         harmless_label(visible_name(contact.display_name)),
         contact.missing,
+        _offered(contact, taken),
     )
+
+
+def _offered(contact: Contact, taken: Collection[str]) -> str:
+    """A name for somebody who is called by his key: one that passes for nobody else's."""
+    if contact.identity.raw.hex().startswith(contact.label):
+        for name in (contact.name or "", visible_name(contact.display_name)):
+            if _may_be_called(name) and name.casefold() not in taken:
+                return name
+    return ""
+
+
+def _may_be_called(name: str) -> bool:
+    """Whether a name is a plain one: it is typed, shown and told from others as it is."""
+    plain = name.isascii() and name.isprintable() and name == name.strip()
+    return plain and 0 < len(name) <= OFFERED_LIMIT
 
 
 def _mark(contact: Contact) -> Mark:

@@ -35,7 +35,7 @@ KEYS: Final = (
     ("F5", "adds somebody by link or name"),
     ("F6", "shows your link"),
     ("F7", "light or dark"),
-    ("F8, F9", "answer a question above the line; F9 blocks"),
+    ("F8, F9", "answer a question above the line; else F8 renames, F9 blocks"),
     ("ctrl+o", "shows all of a long message"),
     ("ctrl+r", "tries to connect now"),
     ("ctrl+q, ctrl+c", "leaves"),

@@ -10,6 +10,7 @@ import asyncio
 import getpass
 import io
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +22,17 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from messageu.client import Client, ClientError
+from messageu.client import ADDRESS_FILE, IDENTITY_FILES, Client, ClientError, read_address
 from messageu.client.v3 import NoProfile, read_relay
-from messageu.terminal import DEFAULT_TIMEOUT, Console, Desk, Exit, NoTerminal, describe
+from messageu.terminal import (
+    DEFAULT_TIMEOUT,
+    Console,
+    Desk,
+    Exit,
+    NoTerminal,
+    describe,
+    how_to_begin,
+)
 
 from ._app import ChatApp
 from ._port import Conversations
@@ -64,6 +73,7 @@ def run(
 def _open(reactor: Any, desk: Desk) -> tuple[Conversations, Any]:
     """Whatever is in the folder; what closes it."""
     if read_relay(desk.folder) is None:
+        _check_v2(desk.folder)
         client = Client(reactor, desk.folder, warn=lambda _: None)
         conversations = V2Conversations(reactor, client)
         return conversations, conversations.close
@@ -77,6 +87,18 @@ def _open(reactor: Any, desk: Desk) -> tuple[Conversations, Any]:
         messenger.close()
         raise NoProfile("this profile has no account yet: register first")
     return V3Conversations(desk, messenger), messenger.close
+
+
+def _check_v2(folder: Path) -> None:
+    """Whether somebody is registered at a relay of v2; what is done first, if not."""
+    if not (folder / ADDRESS_FILE).exists():
+        raise NoProfile(how_to_begin(folder))
+    read_address(folder)
+    if not any((folder / name).exists() for name in IDENTITY_FILES):
+        raise NoProfile(
+            "nobody is registered in this folder of MessageU v2 yet: register with 110 of the menu, "
+            f"which is: messageu --dir {shlex.quote(str(folder))}"
+        )
 
 
 class _BeforeTheScreen:
