@@ -21,8 +21,9 @@ HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cli.test
   tests.crashes tests.docs tests.examples tests.guard tests.processes tests.simulation tests.tools \
   tests.tui.test_process tests.wire
 NOT_HARD := $(filter-out $(HARD) $(addsuffix .%,$(HARD)),$(MODULES))
-# Of PostgreSQL, the contract of stores says enough of the driver's version.
-LOWEST_TESTS := tests.wire $(filter-out tests.store.postgres.%,$(NOT_HARD)) tests.store.postgres.test_contract
+# Of stores, what SQLite's keeps and the contract on PostgreSQL say enough of versions.
+LOWEST_TESTS := tests.wire $(filter-out tests.store.%,$(NOT_HARD)) tests.store.test_sqlite \
+  tests.store.v3.test_sqlite tests.store.postgres.test_contract
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
 SECONDS ?= 60
