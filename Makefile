@@ -21,9 +21,11 @@ HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cli.test
   tests.crashes tests.docs tests.examples tests.guard tests.processes tests.simulation tests.tools \
   tests.tui.test_process tests.wire
 NOT_HARD := $(filter-out $(HARD) $(addsuffix .%,$(HARD)),$(MODULES))
-# Of stores, what SQLite's keeps and the contract on PostgreSQL say enough of versions.
-LOWEST_TESTS := tests.wire $(filter-out tests.store.%,$(NOT_HARD)) tests.store.test_sqlite \
-  tests.store.v3.test_sqlite tests.store.postgres.test_contract
+# What says little of versions: what imports little, and what is seen already with what else runs.
+ANY_VERSION := tests.client.v3.test_file% tests.client.v3.test_model tests.deploy.% tests.store.% tests.testing.% \
+  tests.test_%doc tests.tui.test_snapshots
+LOWEST_TESTS := $(filter-out $(ANY_VERSION),$(NOT_HARD)) tests.store.test_sqlite tests.store.v3.test_sqlite \
+  tests.store.postgres.test_contract
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests
 SECONDS ?= 60
