@@ -89,8 +89,16 @@ class ScreenProcessTests(ProcessTestCase):
         )
         self.assertEqual((finished.returncode, finished.stdout), (2, b""))
         self.assertEqual(finished.stderr, b"error: the screen needs a terminal\n")
-        (self.folder / "nobody").mkdir()
-        terminal = self.screen("nobody")
-        self.assertEqual(terminal.wait(), 1)
-        self.assertIn(b"error: ", terminal.raw)
-        self.assertNotIn(LEAVES_ALTERNATE_SCREEN, terminal.raw)
+        for name, relay, advice in (
+            ("nobody", None, b"register"),
+            ("nobody-of-v2", "127.0.0.1:1357", b"register with 110 of the menu"),
+        ):
+            (self.folder / name).mkdir()
+            if relay is not None:
+                (self.folder / name / "server.info").write_text(f"{relay}\n", "ascii")
+            terminal = self.screen(name)
+            self.assertEqual(terminal.wait(), 1)
+            said = b" ".join(terminal.raw.split())
+            self.assertIn(b"error: ", said)
+            self.assertIn(advice, said)
+            self.assertNotIn(LEAVES_ALTERNATE_SCREEN, terminal.raw)

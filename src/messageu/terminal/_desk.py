@@ -47,17 +47,6 @@ _HOPELESS: Final = (RelayUnreachable, RelayNotTrusted, RelayNotV3)
 """After these nothing is waited for, though it is tried again."""
 
 Value = TypeVar("Value")
-
-
-def how_to_begin(folder: Path) -> str:
-    """What to do where there is no profile yet."""
-    return (
-        "there is no profile of MessageU v3 in this folder. Make one with: "
-        f"messageu --dir {shlex.quote(str(folder))} register RELAY NAME "
-        "(RELAY is messageu://…: the relay's log says it, and its operator knows it)"
-    )
-
-
 RunInThread: TypeAlias = Callable[..., Awaitable[Any]]
 
 
@@ -237,6 +226,15 @@ class Desk:
 
 def _say_nothing(_: str) -> None:
     """For programs, which read something else."""
+
+
+def how_to_begin(folder: Path) -> str:
+    """What to do where there is no profile yet."""
+    return (
+        "there is no profile of MessageU v3 in this folder. Make one with: "
+        f"messageu --dir {shlex.quote(str(folder))} register RELAY NAME "
+        "(RELAY is messageu://…: the relay's log says it, and its operator knows it)"
+    )
 
 
 class _Watch:
