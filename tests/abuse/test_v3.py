@@ -138,7 +138,7 @@ class FloodTests(V3AbuseTestCase):
         self.start_relay()
         kinds = ("HelloFlooder", "UnknownFlooder")
         each = scaled(5, 100)
-        amounts = scaled((200, 200), (10_000, 500))
+        amounts = scaled((200, 200), (20_000, 500))
         for some in scaled([kinds], [(kind,) for kind in kinds]):
             fates = self.attack(
                 f"v3, requests of strangers: {', '.join(some)}",

@@ -1,4 +1,4 @@
-"""``messageu chat``: a live screen. It is started by :mod:`messageu.tui.__main__`."""
+"""``messageu chat``: a live screen. It is started by :mod:`messageu.tui.root`."""
 
 from ._app import ChatApp
 from ._port import Conversations
