@@ -34,7 +34,7 @@ from .history import (
     Refused,
     Sent,
 )
-from .world import ProcessTime
+from .relay import ProcessTime
 
 KEY: Final = PublicKey(bytes(160))
 SMALL: Final = (4, 5, 20, 60, 300)

@@ -20,7 +20,8 @@ from tests.simulation.history import (
     RelayStopped,
     violations,
 )
-from tests.simulation.world import Disk, World
+from tests.simulation.sqlite import Disk
+from tests.simulation.world import World
 from tests.torture import report, scaled
 
 SEEDS = scaled(1_000, 20_000)
@@ -34,13 +35,13 @@ CAUGHT_WITHIN = 200
 COMMAND = "SEED={seed} .venv/bin/trial tests.simulation"
 
 
-def run(seed, new_disk=Disk):
+def run(seed, new_database=Disk):
     """What happened in the world of a seed; and the state in which its generator was left."""
-    with World(seed, new_disk) as world:
+    with World(seed, new_database) as world:
         post = populate(world)
         world.happen(MOMENTS)
         world.rest(45.0)
-        for what, amount in world.process.holdings().items():
+        for what, amount in world.holdings():
             world.note(Held(what, amount))
         prove_service(post)
         world.rest(15.0, 0.5)
@@ -202,17 +203,17 @@ class BrokenTests(SynchronousTestCase):
 
     def test_acknowledged_too_early(self):
         """So is mail that was acknowledged before it was on the disk."""
-        self.first_noticed("lost", new_disk=ForgetfulDisk)
+        self.first_noticed("lost", new_database=ForgetfulDisk)
 
 
 class ForgetfulDisk(Disk):
     """A disk that has not got the last commit when the process dies."""
 
-    def before(self, connection, sql):
-        super().before(connection, sql)
+    def before(self, relay, connection, sql):
+        super().before(relay, connection, sql)
         if sql == "COMMIT":
             self.copy_to(self.folder / "stale")
 
-    def crash(self):
-        super().crash()
+    def crash(self, relay):
+        super().crash(relay)
         shutil.copytree(self.folder / "stale", self.path.parent, dirs_exist_ok=True)

@@ -21,7 +21,7 @@ from messageu.crypto.v3 import FileOffer, Kind
 from messageu.wire import NEED_DATA, Parser, RemoteProtocolError, v3
 from tests.client.v3.small_pieces import free_space
 from tests.simulation.history import Nonsense
-from tests.simulation.world import ProcessTime
+from tests.simulation.relay import ProcessTime
 
 from .history import (
     Accepted,

@@ -71,7 +71,7 @@ def run(seed):
         for program in world.programs:
             program.go()
         world.rest(30.0)
-        for what, amount in world.process.holdings().items():
+        for what, amount in world.holdings():
             if amount:
                 world.note(Left("the relay", what))
         if not world.stop():

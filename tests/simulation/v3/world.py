@@ -16,7 +16,7 @@ from itertools import count
 from typing import ClassVar, Final
 from unittest import mock
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import succeed
 from twisted.internet.protocol import Protocol
 
@@ -27,7 +27,9 @@ from messageu.server import Door, Limits, RelayService
 from messageu.server.v3 import ALPN, Offer
 from messageu.testing.transport import Faults
 from tests.client.v3.small_pieces import small_pieces
-from tests.simulation.world import FAULTS, NOON, WEIGHTS, Disk, RelayProcess, World
+from tests.simulation.relay import RelayProcess
+from tests.simulation.sqlite import Disk
+from tests.simulation.world import FAULTS, NOON, WEIGHTS, World
 
 from .history import Cut, LongWait
 
@@ -90,11 +92,11 @@ class _PlainFactory:
     """Connections of a relay's factory without the TLS around them."""
 
     inner: object
-    _numbers: count = field(factory=count)
+    numbers: count
 
     def buildProtocol(self, address):
         inner = self.inner.buildProtocol(address)
-        binding = next(self._numbers).to_bytes(CHANNEL_BINDING_SIZE, "big")
+        binding = next(self.numbers).to_bytes(CHANNEL_BINDING_SIZE, "big")
         return None if inner is None else _Plain(inner, binding)
 
 
@@ -114,7 +116,7 @@ class RelayOfV3(RelayProcess):
     def listen(self, protocolFactory):  # noqa: N803
         factory = protocolFactory.wrappedFactory
         factory.doStart()
-        self._world.network.listener = _PlainFactory(factory)
+        self.listener = _PlainFactory(factory, self._world.bindings)
         return succeed(self)
 
     def holdings(self):
@@ -132,6 +134,7 @@ class WorldOfV3(World):
 
     :ivar names: of identities.
     :ivar files: what was in the files that were sent, by their names.
+    :ivar bindings: numbers of connections, by which channels are bound.
     """
 
     weights: ClassVar = {
@@ -165,16 +168,12 @@ class WorldOfV3(World):
         "spoil_file",
     )
 
-    def __init__(self, seed, new_disk=Disk):
+    def __init__(self, seed, new_database=Disk):
         self.names = {}
         self.files = {}
+        self.bindings = count()
         self._session_ids = {}
-        super().__init__(seed, new_disk)
-
-    @property
-    def folder(self):
-        """Where everybody keeps his files."""
-        return self.disk.folder
+        super().__init__(seed, new_database)
 
     @property
     def certificate(self):
