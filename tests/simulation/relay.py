@@ -39,10 +39,10 @@ class ProcessTime:
     def getDelayedCalls(self):
         return self.clock.getDelayedCalls()
 
-    def addReader(self, reader):
+    def addReader(self, reader):  # noqa: N802
         self.readers.append(reader)
 
-    def removeReader(self, reader):
+    def removeReader(self, reader):  # noqa: N802
         if reader in self.readers:
             self.readers.remove(reader)
 

@@ -1,11 +1,6 @@
 """Whatever happens, each text is shown once or reported: many seeds, and what would be noticed."""
 
-import os
 import shutil
-import subprocess
-import sys
-from collections import Counter
-from hashlib import sha256
 from unittest import mock
 
 from attrs import evolve
@@ -17,119 +12,20 @@ from messageu.client.v3 import _transfers as transfers
 from messageu.client.v3._file_receiver import FileReceiver
 from messageu.store.v3 import _operations as operations
 from messageu.store.v3 import _statements as statements
-from tests.simulation.history import RelayKilled, RelayStopped
-from tests.torture import report, scaled
+from tests.simulation.judge import digests_elsewhere
+from tests.torture import scaled
 
 from . import clients
-from .clients import come_to_rest, populate
-from .history import (
-    Accepted,
-    ClientKilled,
-    Cut,
-    Delivered,
-    Left,
-    Overtook,
-    Reset,
-    Restored,
-    Shown,
-    Undelivered,
-    violations,
-)
-from .world import WorldOfV3
-
-SEEDS = scaled(6, 500)
-FIRST = int(os.environ.get("FIRST_SEED", "0"))
-ONLY = os.environ.get("SEED")
-COUNTED = (
-    Accepted,
-    Shown,
-    Delivered,
-    Undelivered,
-    ClientKilled,
-    RelayKilled,
-    RelayStopped,
-    Cut,
-    Restored,
-    Reset,
-    Overtook,
-)
-COMMON = (Accepted, Shown, Delivered, ClientKilled, RelayKilled, Cut)
-"""What happens in one world of four, and more often."""
-
-MOMENTS = 400
-CAUGHT_WITHIN = 25
-"""Seeds within which what is broken on purpose is to be noticed."""
-COMMAND = "SEED={seed} .venv/bin/trial tests.simulation.v3"
+from .judge import DoubterOfV3, JudgeOfV3, digest
 
 
-def run(seed):
-    """What happened in the world of a seed; and the state in which its generator was left."""
-    with WorldOfV3(seed) as world:
-        populate(world)
-        world.happen(MOMENTS)
-        come_to_rest(world)
-        for program in world.programs:
-            program.go()
-        world.rest(30.0)
-        for what, amount in world.holdings():
-            if amount:
-                world.note(Left("the relay", what))
-        if not world.stop():
-            world.note(Left("the relay", "something that keeps it from stopping"))
-    for failure in world.failures:
-        failure.raiseException()
-    return world.history, world.random.getstate()
-
-
-def digest(seed):
-    """A run in short, down to the last draw of its generator."""
-    return sha256(repr(run(seed)).encode()).hexdigest()
-
-
-class SimulationTests(SynchronousTestCase):
+class SimulationTests(JudgeOfV3):
     """The seeds of this run."""
-
-    def judge(self, seed):
-        """What happened with a seed, and what is wrong with it, a line each."""
-        history, _ = run(seed)
-        found = violations(history)
-        found += [f"logged: {each.getErrorMessage()}" for each in self.flushLoggedErrors()]
-        if ONLY is not None:
-            print(*history, sep="\n")  # noqa: T201 - whoever replays it wants to see it
-        return history, found
 
     def test_whatever_breaks(self):
         """Each accepted text or file is shown once, as it was, or reported to its sender, and nobody
         is told lies."""
-        seeds = range(FIRST, FIRST + SEEDS) if ONLY is None else [int(ONLY)]
-        counts, bad = Counter(), {}
-        for seed in seeds:
-            history, found = self.judge(seed)
-            counts.update(type(event) for event in history)
-            counts["files"] += sum(getattr(event, "is_file", False) for event in history)
-            if found:
-                bad[seed] = found
-        lines = [line for found in bad.values() for line in found]
-        report(
-            "simulation of v3",
-            seeds=len(seeds),
-            **{kind.__name__.lower(): counts[kind] for kind in COUNTED},
-            files=counts["files"],
-            lost=sum(line.startswith("lost") for line in lines),
-            twice=sum(line.startswith("twice") for line in lines),
-            bad=list(bad),
-        )
-        said = [
-            f"{line}, with {COMMAND.format(seed=seed)}"
-            for seed, found in bad.items()
-            for line in found
-        ]
-        self.assertEqual(said, [], "\n" + "\n".join(said))
-        if ONLY is None:
-            # So that it is no empty peace that is kept.
-            for kind in COMMON:
-                self.assertGreater(counts[kind], len(seeds) // 4, kind)
-            self.assertGreater(counts["files"], len(seeds))
+        self.judge_all(scaled(6, 500))
 
 
 class DeterminismTests(SynchronousTestCase):
@@ -137,31 +33,12 @@ class DeterminismTests(SynchronousTestCase):
 
     def test_same_again(self):
         """The same seed gives the same history, also in a process that hashes in another way."""
-        program = f"from {__name__} import digest; print(digest(1))"
-        told = subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "1"},
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        mine = digest(1)
-        self.assertEqual(told.stdout.decode().strip(), mine)
-        self.assertNotEqual(digest(2), mine)
+        self.assertEqual(digests_elsewhere(__name__, [1]), [digest(1)])
+        self.assertNotEqual(digest(2), digest(1))
 
 
-class BrokenTests(SynchronousTestCase):
+class BrokenTests(DoubterOfV3):
     """Clients and relays that are broken, and how soon that is noticed."""
-
-    def first_noticed(self, *kinds):
-        """The first seed in whose run something of one of these kinds is wrong."""
-        for seed in range(CAUGHT_WITHIN):
-            history, _ = run(seed)
-            found = [line for line in violations(history) if line.startswith(kinds)]
-            self.flushLoggedErrors()
-            if found:
-                report("simulation of v3, broken", test=self.id(), noticed_at=seed)
-                return seed
-        raise self.failureException(f"not noticed within {CAUGHT_WITHIN} seeds")
 
     def test_acknowledged_before_the_commit(self):
         """Mail is missed that was acknowledged before it was on the client's disk."""
