@@ -549,6 +549,8 @@ async def join(program):
         if isinstance(end, v2.Registered):
             person.client_id = end.client_id
             program.world.note(Joined(person.name))
+        else:
+            await program.sleep(0.1)
     return DONE
 
 

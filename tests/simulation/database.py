@@ -33,6 +33,7 @@ class Database:
     :ivar relays: how many there are.
     :cvar weights: what may happen to it beside that, and how often, as a world's.
     :cvar faults: those of them that not all worlds have.
+    :cvar lease_life: seconds for which a lease pins whose end has failed, or whose relay has died.
     """
 
     world: Any
@@ -43,6 +44,7 @@ class Database:
 
     weights: ClassVar[Mapping[str, float]] = {}
     faults: ClassVar[Sequence[str]] = ()
+    lease_life: ClassVar[float] = 0.0
 
     @property
     def random(self):

@@ -101,6 +101,11 @@ class RelayStopped:
     """The relay was asked to stop."""
 
 
+@frozen
+class DatabaseLost:
+    """The relays cannot reach their database for a while."""
+
+
 @define(slots=False)
 class History:
     """Events, and how one finds them."""
@@ -181,9 +186,11 @@ def nothing_goes_astray(history):
 
 
 def refused_is_not_kept(history):
-    """What was refused does not arrive."""
-    for _, event in history.of(Refused):
-        if event.attempt in history.received_at:
+    """What was refused does not arrive: unless the database was lost before, when nobody could say
+    whether it had been stored."""
+    lost_at = min((place for place, _ in history.of(DatabaseLost)), default=len(history.events))
+    for place, event in history.of(Refused):
+        if event.attempt in history.received_at and place < lost_at:
             yield f"kept: attempt {event.attempt} was refused, and came"
 
 

@@ -34,7 +34,7 @@ def run(seed, new_database=Disk):
     with World(seed, new_database) as world:
         post = populate(world)
         world.happen(MOMENTS)
-        world.rest(45.0)
+        world.rest(45.0 + world.database.lease_life)
         for what, amount in world.holdings():
             world.note(Held(what, amount))
         prove_service(post)

@@ -60,8 +60,7 @@ class Memory(Database):
 
     def make_store(self, relay):
         if self._store is None:
-            # Its clock is everybody's: that of a process that is dead would do as well.
-            self._store = MemoryStore(**self.world.store_options(relay))
+            self._store = MemoryStore(**self.world.store_options())
         thread = StoreThread(relay.time, self.world.draw_store_delay)
         return AskedStore(self._store, partial(self._operate, relay, thread))
 

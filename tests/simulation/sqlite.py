@@ -106,7 +106,7 @@ class Disk(Database):
         return SqliteStore(
             self.path,
             relay.time,
-            **world.store_options(relay),
+            **world.store_options(),
             engine=DiskEngine(self, relay),
             new_pool=new_pool,
         )

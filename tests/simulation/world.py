@@ -180,10 +180,14 @@ class World:
         self.network.wait(self.settings.stop_grace + 1, 1.0)
         return all(relay.ended for relay in self.relays)
 
-    def store_options(self, relay):
-        """What any store of a relay is made with."""
+    def now(self):
+        """Seconds since the epoch."""
+        return NOON + self.clock.seconds()
+
+    def store_options(self):
+        """What any store is made with."""
         return {
-            "now": lambda: NOON + relay.time.seconds(),
+            "now": self.now,
             "new_client_id": lambda: ClientId(self.random.randbytes(16)),
             "quota": self.quota,
             "account_quota": self.quota,

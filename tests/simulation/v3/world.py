@@ -29,7 +29,7 @@ from messageu.testing.transport import Faults
 from tests.client.v3.small_pieces import small_pieces
 from tests.simulation.relay import RelayProcess
 from tests.simulation.sqlite import Disk
-from tests.simulation.world import FAULTS, NOON, WEIGHTS, World
+from tests.simulation.world import FAULTS, WEIGHTS, World
 
 from .history import Cut, LongWait
 
@@ -109,7 +109,7 @@ class RelayOfV3(RelayProcess):
             world.certificate,
             self.store.accounts,
             Registration.OPEN,
-            lambda: NOON + self.time.seconds(),
+            world.now,
         )
         return RelayService([], self.store, self.time, Limits(world.settings), offer=offer)
 
@@ -200,10 +200,6 @@ class WorldOfV3(World):
             program.close()
         super().__exit__(*how)
         self._patches.close()
-
-    def now(self):
-        """Seconds since the epoch."""
-        return NOON + self.clock.seconds()
 
     def rest(self, seconds, step=1.0):
         for program in self.programs:

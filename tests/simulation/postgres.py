@@ -1,0 +1,423 @@
+"""The database of a world on a PostgreSQL server, a real one, which several relays share.
+
+Statements are the server's, and so are locks; its time is the world's. Whatever would be decided by
+which of two real processes is quicker is decided beforehand: a connection that is lost has been
+rolled back, whoever would have to wait for a lock comes again, and what was announced is heard when
+the world says so.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from functools import cache, partial
+from itertools import count
+from select import select
+from typing import Any, ClassVar, Final
+from unittest import mock
+from uuid import uuid4
+
+import psycopg
+from attrs import define, field
+from twisted.internet.defer import Deferred, execute, fail
+from twisted.python.failure import Failure
+
+from messageu.store import Arrived
+from messageu.store.postgres import PostgresAddress, PostgresStore, _engine, _lanes
+from messageu.store.postgres._connection import Wire
+from messageu.store.postgres._schema import TABLES, open_database
+from messageu.store.postgres._statements import LEASE_GRACE, LEASE_LIFE
+from messageu.testing.postgres_faults import FaultyConnection, FaultyPool, Plan, ended, fails
+from messageu.testing.threadpool import threadless
+from tests.store.postgres.fixtures import NOBODY, make_schema
+
+from .database import Database, Killed, StoreThread
+from .history import DatabaseLost
+from .strands import Pause, Strand, pause
+
+LANES: Final = 2
+"""Connections of a relay for what clients wait for."""
+
+HANG_STEP: Final = 0.5
+"""Seconds between two looks of a thread at a server that says nothing."""
+
+PATIENCE: Final = 30
+"""Real seconds after which what must be heard is missed."""
+
+WORLDS_A_VACUUM: Final = 50
+
+SESSION: Final = f"{_engine.SESSION}; SET lock_timeout = 1"
+"""Whoever holds a lock in this world does not let it go while somebody waits."""
+
+TIME: Final = """
+    CREATE UNLOGGED TABLE simulation_time (at double precision NOT NULL);
+    INSERT INTO simulation_time VALUES (0);
+    CREATE FUNCTION now() RETURNS timestamptz LANGUAGE sql STABLE
+        AS $$ SELECT to_timestamp(at) FROM simulation_time $$;
+    CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
+        AS $$ SELECT to_timestamp(at) FROM simulation_time $$;
+"""
+WRITES: Final = ("INSERT", "UPDATE", "DELETE", "WITH")
+
+
+class Tables:
+    """Those of one world after another.
+
+    :ivar address: of their database, where the time is the world's.
+    """
+
+    def __init__(self) -> None:
+        self._schema = make_schema()
+        atexit.register(self._schema.remove)
+        # A schema that is named before it comes before the server's own functions.
+        self.address = PostgresAddress.parse(f"{self._schema.address}%2Cpg_catalog")
+        open_database(self.address, uuid4().hex)
+        self._meta = self.execute("SELECT name, value FROM relay_meta")
+        self.execute(TIME)
+        for table in TABLES:
+            # Its locks would come at moments of their own.
+            self.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        self._worlds = count(1)
+
+    def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """What an operator sees, or does."""
+        return self._schema.execute(statement, *arguments)
+
+    def renew(self) -> None:
+        """Nothing is in them."""
+        rows = ", ".join(f"('{name}', {value})" for name, value in self._meta)
+        self.execute(
+            "; ".join(
+                [
+                    *(f"DELETE FROM {table}" for table in TABLES),
+                    f"INSERT INTO relay_meta (name, value) VALUES {rows}",
+                    "ALTER TABLE account ALTER COLUMN key RESTART",
+                ]
+            )
+        )
+        if next(self._worlds) % WORLDS_A_VACUUM == 0:
+            self.execute(f"VACUUM {', '.join((*TABLES, 'simulation_time'))}")
+
+
+tables: Final = cache(Tables)
+
+
+def settle(connection: Any) -> None:
+    """Have a session rolled back that is about to be lost, if it has not been."""
+    with suppress(psycopg.Error):
+        connection.pgconn.exec_(b"ROLLBACK")
+
+
+def lose(connection: Any) -> None:
+    """Have a connection lost, if it has not been."""
+    settle(connection)
+    with suppress(psycopg.Error):
+        FaultyConnection.cut(connection)
+
+
+def lost_before(connection: Any, execute: Any) -> Any:
+    """The connection is lost before the server has heard of a statement."""
+    lose(connection)
+    return execute()
+
+
+def lost_after(connection: Any, execute: Any) -> Any:
+    """The server has done it, and nobody hears its answer."""
+    execute()
+    return lost_before(connection, lambda: connection.tell("SELECT 1"))
+
+
+def dismissed(connection: Any, execute: Any) -> Any:
+    """The server ends the session, and says so."""
+    settle(connection)
+    return ended(connection, execute)
+
+
+LOSSES: Final = (lost_before, lost_after, dismissed)
+FAULTS: Final = (
+    *(fails(state) for state in ("40001", "40P01", "55P03", "58030", "XX000")),
+    *LOSSES,
+)
+"""What becomes of a statement where anything may fail."""
+
+
+@define(eq=False)
+class StrandThread(StoreThread):
+    """A store's thread that may wait in the midst of a call."""
+
+    strand: Strand = field(factory=Strand)
+
+    def run(self, call, done):
+        self._take(self.strand.begin(call), done)
+
+    def stop(self):
+        self.strand.end()
+
+    def end(self, relay):
+        """Its process has died."""
+        self.strand.end(Killed(relay))
+
+    def _take(self, said, done):
+        if isinstance(said, Pause):
+            self.clock.callLater(said.seconds, self._go_on, done)
+        elif isinstance(said.error, Exception):
+            done((False, Failure(said.error)))
+        else:
+            done((True, said.get()))
+
+    def _go_on(self, done):
+        self._take(self.strand.go_on(), done)
+
+
+class SettlingWire(Wire):
+    """Before somebody cuts it the session is rolled back."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self._pool = pool
+
+    def cut(self):
+        for connection in self._pool.connections.values():
+            settle(connection)
+        super().cut()
+
+
+@define
+class RelayPlan(Plan):
+    """What becomes of the statements of a relay: the database of its world says so."""
+
+    database: Any = None
+    relay: Any = None
+    connections: list[Any] = field(factory=list)
+
+    def connect(self, **parameters):
+        self.is_away = self.database.is_away
+        connection = super().connect(**parameters)
+        connection.has_written = False
+        self.connections.append(connection)
+        return connection
+
+    def execute(self, connection, statement, execute):
+        return self.database.execute(self.relay, connection, statement, execute)
+
+
+class ToldStore(PostgresStore):
+    """A store that tells news in an order that does not depend on chance."""
+
+    def _tell(self, news):
+        if isinstance(news, Arrived):
+            news = Arrived(sorted(news.accounts, key=lambda account: number_of(account.raw)))
+        super()._tell(news)
+
+
+_numbers: dict[bytes, int] = {}
+
+
+def number_of(subject: bytes) -> int:
+    """The same for the same, and as chance has it otherwise: by it lanes are chosen."""
+    return _numbers.setdefault(subject, len(_numbers))
+
+
+@define(eq=False)
+class Postgres(Database):
+    """Tables of their own, for one to three relays.
+
+    :ivar loses_commits: connections are lost while something is committed.
+    :ivar is_away: there is no server to be reached.
+    :ivar is_hanging: it says nothing.
+    :ivar hears: the relays hear what others announce, and need not look again and again.
+    """
+
+    weights: ClassVar[Mapping[str, float]] = {
+        "hear": 12,
+        "deafen": 1,
+        "lose_commits": 2,
+        "lose_server": 1,
+        "hang_server": 1,
+    }
+    faults: ClassVar = ("deafen", "lose_commits", "lose_server", "hang_server")
+    lease_life: ClassVar = LEASE_LIFE + LEASE_GRACE
+
+    loses_commits: bool = False
+    is_away: bool = False
+    is_hanging: bool = False
+    hears: bool = False
+    _tables: Tables = field(factory=tables)
+    _patches: ExitStack = field(factory=ExitStack)
+    _plans: dict[Any, RelayPlan] = field(factory=dict)
+    _threads: dict[Any, list[StrandThread]] = field(factory=dict)
+    _shown: float | None = None
+
+    def __attrs_post_init__(self):
+        self.relays = self.random.choice((1, 2, 2, 3))
+        self.hears = self.random.random() < 0.7
+        self._tables.renew()
+        _numbers.clear()
+        self._patches.enter_context(mock.patch.object(_engine, "SESSION", SESSION))
+        self._patches.enter_context(mock.patch.object(_lanes, "crc32", number_of))
+
+    def make_store(self, relay):
+        plan = self._plans[relay] = RelayPlan(database=self, relay=relay)
+        threads = self._threads[relay] = []
+
+        def new_pool(*arguments, **options):
+            pool = threadless(partial(FaultyPool, plan), relay.time, *arguments, **options)
+            pool.threadpool = StrandThread(relay.time, self.world.draw_store_delay)
+            pool.wire = SettlingWire(pool)
+            threads.append(pool.threadpool)
+            return pool
+
+        def wait(seconds):
+            pause(seconds)
+            return store._last_lanes._closing.is_set()
+
+        self._show_time()
+        store = ToldStore(
+            self._tables.address,
+            relay.time,
+            **self.world.store_options(),
+            connections=LANES,
+            new_pool=new_pool,
+            in_thread=self._in_thread,
+            wait=wait,
+        )
+        return store
+
+    def can_open(self):
+        return not (self.is_away or self.is_hanging)
+
+    def crash(self, relay):
+        for connection in self._plans[relay].connections:
+            settle(connection)
+            connection.close()
+
+    def let_go(self, relay):
+        for connection in self._plans.pop(relay, RelayPlan()).connections:
+            connection.close()
+        for ear in list(relay.time.readers):
+            ear.close()
+        for thread in self._threads.pop(relay, ()):
+            thread.end(relay)
+
+    def leases(self, relay):
+        ((leases,),) = self._tables.execute(
+            "SELECT count(*) FROM mailbox_lease"
+            " WHERE relay = %s AND until > (SELECT to_timestamp(at) FROM simulation_time)",
+            relay.store._relay,
+        )
+        return leases
+
+    def mend(self):
+        super().mend()
+        self.loses_commits = self.is_away = self.is_hanging = False
+
+    def look(self):
+        self.hear()
+
+    def close(self):
+        self._patches.close()
+
+    # What may happen.
+
+    def hear(self):
+        """What was announced until now reaches those who listen."""
+        for relay in self.world.relays:
+            for ear in list(relay.time.readers):
+                self._hear(relay, ear)
+
+    def deafen(self):
+        """Somebody's connection that listens is lost."""
+        ears = [ear for relay in self.world.relays for ear in relay.time.readers]
+        if ears:
+            lose(self.world.one_of(ears)._connection)
+
+    def lose_commits(self):
+        """Connections begin to be lost while something is committed."""
+        self.loses_commits = True
+
+    def lose_server(self):
+        """All connections are lost, and none can be made."""
+        self.world.note(DatabaseLost())
+        self.is_away = True
+        for plan in self._plans.values():
+            for connection in plan.connections:
+                lose(connection)
+
+    def hang_server(self):
+        """The server says nothing."""
+        self.world.note(DatabaseLost())
+        self.is_hanging = True
+
+    # What that needs.
+
+    def execute(self, relay, connection, statement, execute):
+        """Execute a statement of a relay's, or do to it what is meant for it.
+
+        :raises Killed: when its process dies of it.
+        """
+        if not relay.time.alive:
+            raise Killed(relay)
+        self.step(relay)
+        is_late = self.is_hanging and self.random.random() < 0.5
+        if not is_late:
+            self._wait_for_server(connection)
+        self._show_time()
+        verb, *rest = statement.split(maxsplit=2)
+        if verb.startswith("BEGIN"):
+            connection.has_written = bool(rest)
+        connection.has_written |= verb in WRITES
+        fault = self._draw_fault(connection, verb)
+        result = execute() if fault is None else fault(connection, execute)
+        if is_late and not self._wait_for_server(connection):
+            # It was done, and nobody has heard of it.
+            connection.tell("SELECT 1")
+        self.step(relay)
+        return result
+
+    def _wait_for_server(self, connection):
+        """Wait until the server says something again: whether the connection is still there."""
+        while self.is_hanging:
+            pause(HANG_STEP)
+            (is_cut, _, _) = select([connection], [], [], 0)
+            if is_cut:
+                return False
+        return True
+
+    def _draw_fault(self, connection, verb):
+        if verb in ("ROLLBACK", "SET"):
+            return None
+        if self.is_full and connection.has_written and (verb in WRITES or verb == "COMMIT"):
+            is_refused = verb == "COMMIT" or self.random.random() < 0.2
+            return fails("53100") if is_refused else None
+        if self.loses_commits and verb == "COMMIT":
+            return self.random.choice(LOSSES) if self.random.random() < 0.4 else None
+        is_broken = self.is_failing and self.random.random() < 0.05
+        return self.random.choice(FAULTS) if is_broken else None
+
+    def _show_time(self):
+        now = self.world.now()
+        if now != self._shown:
+            self._tables.execute("UPDATE simulation_time SET at = %s", now)
+            self._shown = now
+
+    def _in_thread(self, function, *arguments):
+        if not self.hears:
+            return Deferred()
+        if not self.can_open():
+            return fail(psycopg.OperationalError("told that nobody is there"))
+        return execute(function, *arguments)
+
+    def _hear(self, relay, ear):
+        """Let an ear hear up to what means nothing."""
+        fence = f"{NOBODY} fence {uuid4().hex}"
+        lines = []
+        hear, ear._hear = ear._hear, lambda line: (lines.append(line), hear(line))
+        self._tables.execute(
+            "SELECT pg_notify('messageu_' || 'relay_meta'::regclass::oid, %s)", fence
+        )
+        while fence not in lines and ear in relay.time.readers:
+            (readable, _, _) = select([ear], [], [], PATIENCE)
+            assert readable, "nothing was heard"
+            ear.doRead()
+        ear._hear = hear

@@ -1,0 +1,64 @@
+"""The simulation on PostgreSQL: one to three relays on a real server, which fails, too."""
+
+import contextlib
+from functools import partial
+from unittest import mock
+
+import psycopg
+from twisted.trial.unittest import SynchronousTestCase
+
+from messageu.store.postgres._engine import CommitUnconfirmedError, PostgresEngine
+from messageu.store.postgres._runner import PersistentRunner
+from tests.torture import scaled
+
+from . import judge
+from .judge import Doubter, Judge, digests_elsewhere
+from .postgres import Postgres
+
+digest = partial(judge.digest, new_database=Postgres)
+
+
+class SimulationTests(Judge):
+    new_database = Postgres
+    name = "simulation on PostgreSQL"
+
+    def test_whatever_breaks(self):
+        """Nothing acknowledged is lost or goes astray, whatever breaks, and whichever relay it was."""
+        self.judge_part(scaled(40, 2_000))
+
+
+class DeterminismTests(SynchronousTestCase):
+    def test_same_again(self):
+        """A seed says everything, also in a process that hashes strings in another way."""
+        self.assertEqual(digests_elsewhere(__name__, [0]), [digest(0)])
+        self.assertNotEqual(digest(0), digest(1))
+
+
+class BrokenTests(Doubter):
+    """Relays that are broken, and how soon that is noticed."""
+
+    new_database = Postgres
+    name = "simulation on PostgreSQL"
+    is_loud = True
+
+    def test_commits_believed(self):
+        """Mail is missed of which a relay took for granted that it was committed."""
+        commit = PostgresEngine.commit
+
+        def believe(engine, cursor):
+            with contextlib.suppress(psycopg.Error, CommitUnconfirmedError):
+                commit(engine, cursor)
+
+        with mock.patch.object(PostgresEngine, "commit", believe):
+            self.first_noticed("lost")
+
+    def test_markers_ignored(self):
+        """A relay that does not ask whether its last batch was committed stores mail twice."""
+        take_lane = PersistentRunner._take_lane
+
+        def take(runner, cursor):
+            take_lane(runner, cursor)
+            return -1
+
+        with mock.patch.object(PersistentRunner, "_take_lane", take):
+            self.first_noticed("ids")

@@ -1,0 +1,31 @@
+"""The simulation of v3 on PostgreSQL: one to three relays on a real server, which fails, too."""
+
+from functools import partial
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.simulation.judge import digests_elsewhere
+from tests.simulation.postgres import Postgres
+from tests.torture import scaled
+
+from . import judge
+from .judge import DoubterOfV3, JudgeOfV3
+
+digest = partial(judge.digest, new_database=Postgres)
+
+
+class SimulationTests(JudgeOfV3):
+    new_database = Postgres
+    name = "simulation of v3 on PostgreSQL"
+
+    def test_whatever_breaks(self):
+        """Each accepted text or file is shown once, as it was, or reported to its sender, whichever
+        relays he and its reader are connected to."""
+        self.judge_all(scaled(4, 250))
+
+
+class DeterminismTests(SynchronousTestCase):
+    def test_same_again(self):
+        """A seed says everything, also in a process that hashes strings in another way."""
+        self.assertEqual(digests_elsewhere(__name__, [1]), [digest(1)])
+        self.assertNotEqual(digest(2), digest(1))
