@@ -102,8 +102,11 @@ class RelayStopped:
 
 
 @frozen
-class DatabaseLost:
-    """The relays cannot reach their database for a while."""
+class InDoubt:
+    """A relay has given up some messages, and does not know whether its database has them: it was lost
+    when they were committed, and for too long."""
+
+    contents: tuple
 
 
 @define(slots=False)
@@ -186,12 +189,13 @@ def nothing_goes_astray(history):
 
 
 def refused_is_not_kept(history):
-    """What was refused does not arrive: unless the database was lost before, when nobody could say
-    whether it had been stored."""
-    lost_at = min((place for place, _ in history.of(DatabaseLost)), default=len(history.events))
-    for place, event in history.of(Refused):
-        if event.attempt in history.received_at and place < lost_at:
-            yield f"kept: attempt {event.attempt} was refused, and came"
+    """What was refused does not arrive: unless the relay did not know."""
+    doubtful = {content for _, event in history.of(InDoubt) for content in event.contents}
+    for _, event in history.of(Refused):
+        if event.attempt in history.received_at:
+            sent = history.attempts.get(event.attempt)
+            if sent is None or sent.content not in doubtful:
+                yield f"kept: attempt {event.attempt} was refused, and came"
 
 
 def order_is_kept(history):

@@ -8,11 +8,9 @@ the world says so.
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from functools import cache, partial
-from itertools import count
+from functools import partial
 from select import select
 from typing import Any, ClassVar, Final
 from unittest import mock
@@ -21,20 +19,21 @@ from uuid import uuid4
 import psycopg
 from attrs import define, field
 from twisted.internet.defer import Deferred, execute, fail
-from twisted.python.failure import Failure
 
 from messageu.store import Arrived
-from messageu.store.postgres import PostgresAddress, PostgresStore, _engine, _lanes
+from messageu.store.postgres import PostgresStore, _engine, _lanes
 from messageu.store.postgres._connection import Wire
-from messageu.store.postgres._schema import TABLES, open_database
+from messageu.store.postgres._operations import Put
+from messageu.store.postgres._runner import PersistentRunner
 from messageu.store.postgres._statements import LEASE_GRACE, LEASE_LIFE
 from messageu.testing.postgres_faults import FaultyConnection, FaultyPool, Plan, ended, fails
 from messageu.testing.threadpool import threadless
-from tests.store.postgres.fixtures import NOBODY, make_schema
+from tests.store.postgres.fixtures import NOBODY
 
-from .database import Database, Killed, StoreThread
-from .history import DatabaseLost
-from .strands import Pause, Strand, pause
+from .database import Database, Killed
+from .history import InDoubt
+from .strands import StrandThread, pause
+from .tables import Tables, tables
 
 LANES: Final = 2
 """Connections of a relay for what clients wait for."""
@@ -45,62 +44,10 @@ HANG_STEP: Final = 0.5
 PATIENCE: Final = 30
 """Real seconds after which what must be heard is missed."""
 
-WORLDS_A_VACUUM: Final = 50
-
 SESSION: Final = f"{_engine.SESSION}; SET lock_timeout = 1"
 """Whoever holds a lock in this world does not let it go while somebody waits."""
 
-TIME: Final = """
-    CREATE UNLOGGED TABLE simulation_time (at double precision NOT NULL);
-    INSERT INTO simulation_time VALUES (0);
-    CREATE FUNCTION now() RETURNS timestamptz LANGUAGE sql STABLE
-        AS $$ SELECT to_timestamp(at) FROM simulation_time $$;
-    CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
-        AS $$ SELECT to_timestamp(at) FROM simulation_time $$;
-"""
 WRITES: Final = ("INSERT", "UPDATE", "DELETE", "WITH")
-
-
-class Tables:
-    """Those of one world after another.
-
-    :ivar address: of their database, where the time is the world's.
-    """
-
-    def __init__(self) -> None:
-        self._schema = make_schema()
-        atexit.register(self._schema.remove)
-        # A schema that is named before it comes before the server's own functions.
-        self.address = PostgresAddress.parse(f"{self._schema.address}%2Cpg_catalog")
-        open_database(self.address, uuid4().hex)
-        self._meta = self.execute("SELECT name, value FROM relay_meta")
-        self.execute(TIME)
-        for table in TABLES:
-            # Its locks would come at moments of their own.
-            self.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
-        self._worlds = count(1)
-
-    def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """What an operator sees, or does."""
-        return self._schema.execute(statement, *arguments)
-
-    def renew(self) -> None:
-        """Nothing is in them."""
-        rows = ", ".join(f"('{name}', {value})" for name, value in self._meta)
-        self.execute(
-            "; ".join(
-                [
-                    *(f"DELETE FROM {table}" for table in TABLES),
-                    f"INSERT INTO relay_meta (name, value) VALUES {rows}",
-                    "ALTER TABLE account ALTER COLUMN key RESTART",
-                ]
-            )
-        )
-        if next(self._worlds) % WORLDS_A_VACUUM == 0:
-            self.execute(f"VACUUM {', '.join((*TABLES, 'simulation_time'))}")
-
-
-tables: Final = cache(Tables)
 
 
 def settle(connection: Any) -> None:
@@ -142,34 +89,6 @@ FAULTS: Final = (
 """What becomes of a statement where anything may fail."""
 
 
-@define(eq=False)
-class StrandThread(StoreThread):
-    """A store's thread that may wait in the midst of a call."""
-
-    strand: Strand = field(factory=Strand)
-
-    def run(self, call, done):
-        self._take(self.strand.begin(call), done)
-
-    def stop(self):
-        self.strand.end()
-
-    def end(self, relay):
-        """Its process has died."""
-        self.strand.end(Killed(relay))
-
-    def _take(self, said, done):
-        if isinstance(said, Pause):
-            self.clock.callLater(said.seconds, self._go_on, done)
-        elif isinstance(said.error, Exception):
-            done((False, Failure(said.error)))
-        else:
-            done((True, said.get()))
-
-    def _go_on(self, done):
-        self._take(self.strand.go_on(), done)
-
-
 class SettlingWire(Wire):
     """Before somebody cuts it the session is rolled back."""
 
@@ -202,21 +121,17 @@ class RelayPlan(Plan):
         return self.database.execute(self.relay, connection, statement, execute)
 
 
-class ToldStore(PostgresStore):
+class OrderlyStore(PostgresStore):
     """A store that tells news in an order that does not depend on chance."""
+
+    def __init__(self, *arguments, number_of, **options):
+        super().__init__(*arguments, **options)
+        self._number_of = number_of
 
     def _tell(self, news):
         if isinstance(news, Arrived):
-            news = Arrived(sorted(news.accounts, key=lambda account: number_of(account.raw)))
+            news = Arrived(sorted(news.accounts, key=lambda account: self._number_of(account.raw)))
         super()._tell(news)
-
-
-_numbers: dict[bytes, int] = {}
-
-
-def number_of(subject: bytes) -> int:
-    """The same for the same, and as chance has it otherwise: by it lanes are chosen."""
-    return _numbers.setdefault(subject, len(_numbers))
 
 
 @define(eq=False)
@@ -246,26 +161,36 @@ class Postgres(Database):
     _tables: Tables = field(factory=tables)
     _patches: ExitStack = field(factory=ExitStack)
     _plans: dict[Any, RelayPlan] = field(factory=dict)
-    _threads: dict[Any, list[StrandThread]] = field(factory=dict)
+    _pools: dict[Any, list[FaultyPool]] = field(factory=dict)
+    _numbers: dict[bytes, int] = field(factory=dict)
     _shown: float | None = None
 
     def __attrs_post_init__(self):
         self.relays = self.random.choice((1, 2, 2, 3))
         self.hears = self.random.random() < 0.7
         self._tables.renew()
-        _numbers.clear()
         self._patches.enter_context(mock.patch.object(_engine, "SESSION", SESSION))
-        self._patches.enter_context(mock.patch.object(_lanes, "crc32", number_of))
+        self._patches.enter_context(mock.patch.object(_lanes, "crc32", self._number_of))
+        run = PersistentRunner.run
+
+        def run_and_look(runner, connection, batch):
+            before = runner._unsure
+            outcome = run(runner, connection, batch)
+            if runner._unsure not in (None, before):
+                self._note_doubt(batch)
+            return outcome
+
+        self._patches.enter_context(mock.patch.object(PersistentRunner, "run", run_and_look))
 
     def make_store(self, relay):
         plan = self._plans[relay] = RelayPlan(database=self, relay=relay)
-        threads = self._threads[relay] = []
+        pools = self._pools[relay] = []
 
         def new_pool(*arguments, **options):
             pool = threadless(partial(FaultyPool, plan), relay.time, *arguments, **options)
             pool.threadpool = StrandThread(relay.time, self.world.draw_store_delay)
             pool.wire = SettlingWire(pool)
-            threads.append(pool.threadpool)
+            pools.append(pool)
             return pool
 
         def wait(seconds):
@@ -273,7 +198,7 @@ class Postgres(Database):
             return store._last_lanes._closing.is_set()
 
         self._show_time()
-        store = ToldStore(
+        store = OrderlyStore(
             self._tables.address,
             relay.time,
             **self.world.store_options(),
@@ -281,6 +206,7 @@ class Postgres(Database):
             new_pool=new_pool,
             in_thread=self._in_thread,
             wait=wait,
+            number_of=self._number_of,
         )
         return store
 
@@ -297,16 +223,12 @@ class Postgres(Database):
             connection.close()
         for ear in list(relay.time.readers):
             ear.close()
-        for thread in self._threads.pop(relay, ()):
-            thread.end(relay)
+        for pool in self._pools.pop(relay, ()):
+            pool.wire.detach()
+            pool.threadpool.end(relay)
 
     def leases(self, relay):
-        ((leases,),) = self._tables.execute(
-            "SELECT count(*) FROM mailbox_lease"
-            " WHERE relay = %s AND until > (SELECT to_timestamp(at) FROM simulation_time)",
-            relay.store._relay,
-        )
-        return leases
+        return self._tables.count_leases(relay.store._relay)
 
     def mend(self):
         super().mend()
@@ -338,7 +260,6 @@ class Postgres(Database):
 
     def lose_server(self):
         """All connections are lost, and none can be made."""
-        self.world.note(DatabaseLost())
         self.is_away = True
         for plan in self._plans.values():
             for connection in plan.connections:
@@ -346,7 +267,6 @@ class Postgres(Database):
 
     def hang_server(self):
         """The server says nothing."""
-        self.world.note(DatabaseLost())
         self.is_hanging = True
 
     # What that needs.
@@ -395,10 +315,23 @@ class Postgres(Database):
         is_broken = self.is_failing and self.random.random() < 0.05
         return self.random.choice(FAULTS) if is_broken else None
 
+    def _note_doubt(self, batch):
+        contents = [
+            envelope.content
+            for operation in batch
+            if isinstance(operation, Put)
+            for envelope in operation.envelopes
+        ]
+        self.world.note(InDoubt(tuple(contents)))
+
+    def _number_of(self, subject):
+        """The same for the same, and not as libraries draw keys: by it lanes are chosen."""
+        return self._numbers.setdefault(subject, len(self._numbers))
+
     def _show_time(self):
         now = self.world.now()
         if now != self._shown:
-            self._tables.execute("UPDATE simulation_time SET at = %s", now)
+            self._tables.show_time(now)
             self._shown = now
 
     def _in_thread(self, function, *arguments):

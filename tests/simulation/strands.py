@@ -5,7 +5,10 @@ from __future__ import annotations
 from queue import SimpleQueue
 from threading import Thread, local
 
-from attrs import frozen
+from attrs import define, field, frozen
+from twisted.python.failure import Failure
+
+from .database import Killed, StoreThread
 
 _here = local()
 
@@ -98,3 +101,31 @@ def pause(seconds):
     :raises BaseException: when that strand is not to go on.
     """
     _here.strand._pause(seconds)
+
+
+@define(eq=False)
+class StrandThread(StoreThread):
+    """A store's thread that may wait in the midst of a call."""
+
+    strand: Strand = field(factory=Strand)
+
+    def run(self, call, done):
+        self._take(self.strand.begin(call), done)
+
+    def stop(self):
+        self.strand.end()
+
+    def end(self, relay):
+        """Its process has died."""
+        self.strand.end(Killed(relay))
+
+    def _take(self, said, done):
+        if isinstance(said, Pause):
+            self.clock.callLater(said.seconds, self._go_on, done)
+        elif isinstance(said.error, Exception):
+            done((False, Failure(said.error)))
+        else:
+            done((True, said.get()))
+
+    def _go_on(self, done):
+        self._take(self.strand.go_on(), done)

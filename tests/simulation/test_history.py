@@ -6,6 +6,7 @@ from tests.simulation.history import (
     Acknowledged,
     Answered,
     Held,
+    InDoubt,
     Joined,
     Nonsense,
     Probed,
@@ -80,8 +81,10 @@ class RulesTests(SynchronousTestCase):
         self.assert_broken("astray", ONE, Received("cid", "anna", 11, b"one"))
 
     def test_refused(self):
-        """What was refused does not come."""
+        """What was refused does not come, unless it was in doubt: then it may."""
         self.assert_broken("kept", ONE, Refused(1), GOT_ONE)
+        self.assert_broken("kept", ONE, InDoubt((b"two",)), Refused(1), GOT_ONE)
+        self.assertEqual(violations([ONE, InDoubt((b"one",)), Refused(1), GOT_ONE]), [])
 
     def test_order_on_a_connection(self):
         """What was sent on one connection comes in order, acknowledged or not."""

@@ -696,3 +696,22 @@ def come_to_rest(world):
             break
     for program in world.programs:
         program.take_stock()
+
+
+PROMPTLY: Final = 5.0
+"""Seconds within which a text comes and its receipt is back, where nothing is wrong: a relay that
+cannot hear of another's mail looks for it every two."""
+
+
+def prove_service(world):
+    """Have everybody say something more, if nothing waits for anything else, and see whether it comes
+    soon. Where somebody has gone on with a copy it may take until a session was renewed."""
+    is_settled = all(program.settled for program in world.programs)
+    has_forgotten = any(isinstance(event, Restored | Reset) for event in world.history)
+    programs = world.programs if is_settled and not has_forgotten else ()
+    for program in programs:
+        program.say()
+    world.rest(PROMPTLY)
+    for program in programs:
+        if not program.settled:
+            world.note(Left(program.name, f"something that was said {PROMPTLY} seconds ago"))

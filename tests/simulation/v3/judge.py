@@ -10,7 +10,7 @@ from tests.simulation.judge import COMMAND, FIRST, ONLY
 from tests.simulation.sqlite import Disk
 from tests.torture import report
 
-from .clients import come_to_rest, populate
+from .clients import come_to_rest, populate, prove_service
 from .history import (
     Accepted,
     ClientKilled,
@@ -51,6 +51,7 @@ def run(seed, new_database=Disk):
         populate(world)
         world.happen(MOMENTS)
         come_to_rest(world)
+        prove_service(world)
         for program in world.programs:
             program.go()
         world.rest(30.0)

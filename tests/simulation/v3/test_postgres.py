@@ -1,9 +1,11 @@
 """The simulation of v3 on PostgreSQL: one to three relays on a real server, which fails, too."""
 
 from functools import partial
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.store.postgres._listener import Listener
 from tests.simulation.judge import digests_elsewhere
 from tests.simulation.postgres import Postgres
 from tests.torture import scaled
@@ -27,5 +29,21 @@ class SimulationTests(JudgeOfV3):
 class DeterminismTests(SynchronousTestCase):
     def test_same_again(self):
         """A seed says everything, also in a process that hashes strings in another way."""
-        self.assertEqual(digests_elsewhere(__name__, [1]), [digest(1)])
-        self.assertNotEqual(digest(2), digest(1))
+        mine = digest(1)
+        self.assertEqual(digests_elsewhere(__name__, [1]), [mine])
+        self.assertNotEqual(digest(2), mine)
+
+
+class BrokenTests(DoubterOfV3):
+    """Relays that are broken, and how soon that is noticed."""
+
+    new_database = Postgres
+    name = "simulation of v3 on PostgreSQL"
+
+    def test_deaf(self):
+        """Mail that one relay has taken does not come where another neither hears of it nor looks."""
+        with (
+            mock.patch.object(Listener, "_look", lambda _: None),
+            mock.patch.object(Listener, "_take", lambda *_: None),
+        ):
+            self.first_noticed("left", "lost")

@@ -1,0 +1,79 @@
+"""Tables on a PostgreSQL server for one world after another, in which the time is the world's."""
+
+from __future__ import annotations
+
+import atexit
+from functools import cache
+from itertools import count
+from typing import Any, Final
+from uuid import uuid4
+
+from messageu.store.postgres import PostgresAddress
+from messageu.store.postgres._schema import TABLES, open_database
+from tests.store.postgres.fixtures import make_schema
+
+WORLDS_A_VACUUM: Final = 50
+
+TIME: Final = """
+    CREATE UNLOGGED TABLE simulation_time (at double precision NOT NULL);
+    INSERT INTO simulation_time VALUES (0);
+    CREATE FUNCTION now() RETURNS timestamptz LANGUAGE sql STABLE
+        AS $$ SELECT to_timestamp(at) FROM simulation_time $$;
+    CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
+        AS $$ SELECT to_timestamp(at) FROM simulation_time $$;
+"""
+
+
+class Tables:
+    """Those of one world after another.
+
+    :ivar address: of their database.
+    """
+
+    def __init__(self) -> None:
+        self._schema = make_schema()
+        atexit.register(self._schema.remove)
+        # A schema that is named before it comes before the server's own functions.
+        self.address = PostgresAddress.parse(f"{self._schema.address}%2Cpg_catalog")
+        open_database(self.address, uuid4().hex)
+        self._meta = self.execute("SELECT name, value FROM relay_meta")
+        self.execute(TIME)
+        for table in TABLES:
+            # Its locks would come at moments of their own.
+            self.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        self._worlds = count(1)
+
+    def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """What an operator sees, or does."""
+        return self._schema.execute(statement, *arguments)
+
+    def show_time(self, now: float) -> None:
+        """It is so many seconds after the epoch."""
+        self.execute("UPDATE simulation_time SET at = %s", now)
+
+    def count_leases(self, relay: str) -> int:
+        """How many of a relay's pin something."""
+        ((leases,),) = self.execute(
+            "SELECT count(*) FROM mailbox_lease"
+            " WHERE relay = %s AND until > (SELECT to_timestamp(at) FROM simulation_time)",
+            relay,
+        )
+        return leases
+
+    def renew(self) -> None:
+        """Nothing is in them."""
+        rows = ", ".join(f"('{name}', {value})" for name, value in self._meta)
+        self.execute(
+            "; ".join(
+                [
+                    *(f"DELETE FROM {table}" for table in TABLES),
+                    f"INSERT INTO relay_meta (name, value) VALUES {rows}",
+                    "ALTER TABLE account ALTER COLUMN key RESTART",
+                ]
+            )
+        )
+        if next(self._worlds) % WORLDS_A_VACUUM == 0:
+            self.execute(f"VACUUM {', '.join((*TABLES, 'simulation_time'))}")
+
+
+tables: Final = cache(Tables)
