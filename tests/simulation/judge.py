@@ -128,9 +128,12 @@ class Doubter(SynchronousTestCase):
     within = 200
     is_loud = False
 
-    def first_noticed(self, *kinds, new_database=None):
-        """The first seed in whose run something of one of these kinds is wrong."""
-        for seed in range(self.within):
+    def first_noticed(self, *kinds, first=0, new_database=None):
+        """The first seed in whose run something of one of these kinds is wrong.
+
+        :param first: where to begin, as others were looked at before.
+        """
+        for seed in range(first, first + self.within):
             history, _ = run(seed, new_database or self.new_database)
             if self.is_loud:
                 self.flushLoggedErrors()

@@ -41,6 +41,9 @@ LANES: Final = 2
 HANG_STEP: Final = 0.5
 """Seconds between two looks of a thread at a server that says nothing."""
 
+MOMENTS: Final = (0.0, 0.0, 0.001, 0.05)
+"""Seconds between two statements of one transaction, when others do something meanwhile."""
+
 PATIENCE: Final = 30
 """Real seconds after which what must be heard is missed."""
 
@@ -141,6 +144,7 @@ class Postgres(Database):
     :ivar loses_commits: connections are lost while something is committed.
     :ivar is_away: there is no server to be reached.
     :ivar is_hanging: it says nothing.
+    :ivar interleaves: others do something between two statements of one transaction.
     :ivar hears: the relays hear what others announce, and need not look again and again.
     """
 
@@ -157,6 +161,7 @@ class Postgres(Database):
     loses_commits: bool = False
     is_away: bool = False
     is_hanging: bool = False
+    interleaves: bool = False
     hears: bool = False
     _tables: Tables = field(factory=tables)
     _patches: ExitStack = field(factory=ExitStack)
@@ -167,6 +172,7 @@ class Postgres(Database):
 
     def __attrs_post_init__(self):
         self.relays = self.random.choice((1, 2, 2, 3))
+        self.interleaves = self.random.random() < 0.6
         self.hears = self.random.random() < 0.7
         self._tables.renew()
         self._patches.enter_context(mock.patch.object(_engine, "SESSION", SESSION))
@@ -176,7 +182,7 @@ class Postgres(Database):
         def run_and_look(runner, connection, batch):
             before = runner._unsure
             outcome = run(runner, connection, batch)
-            if runner._unsure not in (None, before):
+            if runner._unsure is not None and runner._unsure is not before:
                 self._note_doubt(batch)
             return outcome
 
@@ -243,10 +249,13 @@ class Postgres(Database):
     # What may happen.
 
     def hear(self):
-        """What was announced until now reaches those who listen."""
-        for relay in self.world.relays:
-            for ear in list(relay.time.readers):
-                self._hear(relay, ear)
+        """What was announced until now reaches those who listen, up to what means nothing."""
+        ears = [(relay, ear) for relay in self.world.relays for ear in relay.time.readers]
+        if ears:
+            fence = f"{NOBODY} fence {uuid4().hex}"
+            self._tables.announce(fence)
+            for relay, ear in ears:
+                self._hear(relay, ear, fence)
 
     def deafen(self):
         """Somebody's connection that listens is lost."""
@@ -278,6 +287,8 @@ class Postgres(Database):
         """
         if not relay.time.alive:
             raise Killed(relay)
+        if self.interleaves and not self.world.calm and self.random.random() < 0.2:
+            pause(self.random.choice(MOMENTS))
         self.step(relay)
         is_late = self.is_hanging and self.random.random() < 0.5
         if not is_late:
@@ -341,14 +352,9 @@ class Postgres(Database):
             return fail(psycopg.OperationalError("told that nobody is there"))
         return execute(function, *arguments)
 
-    def _hear(self, relay, ear):
-        """Let an ear hear up to what means nothing."""
-        fence = f"{NOBODY} fence {uuid4().hex}"
+    def _hear(self, relay, ear, fence):
         lines = []
         hear, ear._hear = ear._hear, lambda line: (lines.append(line), hear(line))
-        self._tables.execute(
-            "SELECT pg_notify('messageu_' || 'relay_meta'::regclass::oid, %s)", fence
-        )
         while fence not in lines and ear in relay.time.readers:
             (readable, _, _) = select([ear], [], [], PATIENCE)
             assert readable, "nothing was heard"

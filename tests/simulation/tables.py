@@ -51,6 +51,10 @@ class Tables:
         """It is so many seconds after the epoch."""
         self.execute("UPDATE simulation_time SET at = %s", now)
 
+    def announce(self, line: str) -> None:
+        """Say something to all who listen."""
+        self.execute("SELECT pg_notify('messageu_' || 'relay_meta'::regclass::oid, %s)", line)
+
     def count_leases(self, relay: str) -> int:
         """How many of a relay's pin something."""
         ((leases,),) = self.execute(

@@ -24,7 +24,7 @@ class SimulationTests(Judge):
 
     def test_whatever_breaks(self):
         """Nothing acknowledged is lost or goes astray, whatever breaks."""
-        self.judge_part(scaled(150, 5_000))
+        self.judge_part(scaled(100, 5_000))
 
 
 class DeterminismTests(SynchronousTestCase):

@@ -24,7 +24,7 @@ class SimulationTests(Judge):
 
     def test_whatever_breaks(self):
         """Nothing acknowledged is lost or goes astray, whatever breaks, and whichever relay it was."""
-        self.judge_part(scaled(40, 2_000))
+        self.judge_part(scaled(30, 2_000))
 
 
 class DeterminismTests(SynchronousTestCase):
@@ -51,7 +51,7 @@ class BrokenTests(Doubter):
                 commit(engine, cursor)
 
         with mock.patch.object(PostgresEngine, "commit", believe):
-            self.first_noticed("lost")
+            self.first_noticed("lost", first=9)
 
     def test_markers_ignored(self):
         """A relay that does not ask whether its last batch was committed stores mail twice."""
@@ -62,4 +62,4 @@ class BrokenTests(Doubter):
             return -1
 
         with mock.patch.object(PersistentRunner, "_take_lane", take):
-            self.first_noticed("ids")
+            self.first_noticed("ids", first=32)

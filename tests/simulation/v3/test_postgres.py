@@ -23,7 +23,7 @@ class SimulationTests(JudgeOfV3):
     def test_whatever_breaks(self):
         """Each accepted text or file is shown once, as it was, or reported to its sender, whichever
         relays he and its reader are connected to."""
-        self.judge_all(scaled(4, 250))
+        self.judge_all(scaled(3, 250))
 
 
 class DeterminismTests(SynchronousTestCase):
@@ -46,4 +46,4 @@ class BrokenTests(DoubterOfV3):
             mock.patch.object(Listener, "_look", lambda _: None),
             mock.patch.object(Listener, "_take", lambda *_: None),
         ):
-            self.first_noticed("left", "lost")
+            self.first_noticed("left", "lost", first=3)
