@@ -7,7 +7,8 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from twisted.trial.unittest import SkipTest
@@ -40,7 +41,7 @@ class ClusterTestCase(ProcessTestCase):
     """Tests with a cluster.
 
     :cvar user_names: clients of v2.
-    :cvar talker_names: clients of v3.
+    :cvar talker_names: clients of v3, one of whom is away during a fault.
     :cvar patience: seconds in which all that was said has come to its end.
     :ivar random: decides what is decided by chance. ``SEED=n`` sets it.
     :ivar pair: the servers.
@@ -48,7 +49,7 @@ class ClusterTestCase(ProcessTestCase):
     """
 
     user_names: Sequence[bytes] = (b"anna", b"bern", b"cora", b"dirk")
-    talker_names: Sequence[str] = ("emma", "fred", "gina")
+    talker_names: Sequence[str] = ("emma", "fred", "gina", "hugo")
     patience = 120.0
 
     def setUp(self) -> None:
@@ -137,16 +138,27 @@ class ClusterTestCase(ProcessTestCase):
 
     # Faults.
 
+    @contextmanager
+    def somebody_away(self) -> Iterator[str]:
+        """One client of v3, by name, is not connected meanwhile, and has mail that waits: only the
+        store has it. Whoever is connected has his within milliseconds."""
+        name = self.random.choice(self.talker_names)
+        self.talk.leave(name)
+        yield name
+        self.talk.come_back(name)
+
     def round(self, fault: Callable[[], Callable[[], object] | None], calm: float = CALM) -> None:
-        """One fault at a random moment, until everybody is served again. What it answers is done
-        then, to have everything as it was."""
+        """One fault at a random moment, while somebody is away, until everybody is served again.
+        What it answers is done then, to have everything as it was."""
         self.settle(self.random.uniform(0.5, 1.5) * calm)
-        began = time.monotonic()
-        mend = fault()
+        with self.somebody_away() as away:
+            began = time.monotonic()
+            mend = fault()
         self._wait_until_served(time.monotonic())
         ended = time.monotonic()
         gaps = self.progress.gaps(began, ended)
-        for version, names in (("v2", self.user_names), ("v3", self.talker_names)):
+        there = [name for name in self.talker_names if name != away]
+        for version, names in (("v2", self.user_names), ("v3", there)):
             self._gaps[version].append(max(gaps[name] for name in names))
         self._rounds += 1
         if mend is not None:
@@ -272,6 +284,7 @@ class ClusterTestCase(ProcessTestCase):
             rounds=self._rounds,
             v2_acknowledged=len(self.ledger.acknowledged),
             v3_accepted=self.talk.accepted,
+            v3_kept=len(self.talk.kept),
             refused=sum(user.refused for user in self.users),
             broken=sum(user.broken for user in self.users),
             v2_longest_wait=round(max(user.longest for user in self.users), 1),

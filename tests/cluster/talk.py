@@ -35,7 +35,9 @@ class Talk:
     :param progress: is told when the relay has taken a text.
     :ivar events: what they have seen until now.
     :ivar stored: of each text that the relay has taken, when it was said, and when that was known.
-    :ivar waits: seconds that a text has taken from its sender to its reader, in their order.
+    :ivar kept: texts that were said to somebody who was away, and that the relay has taken meanwhile.
+    :ivar waits: seconds that a text has taken from its sender to its reader, in their order, where the
+        reader was not away.
     """
 
     def __init__(self, folder: Path, relay: str, names: Sequence[str], progress: Progress) -> None:
@@ -43,8 +45,12 @@ class Talk:
         self.names = names
         self.events: list[object] = []
         self.stored: list[tuple[float, float]] = []
+        self.kept: list[str] = []
         self.waits: list[float] = []
         self._said_at: dict[str, float] = {}
+        self._said_to: dict[str, str] = {}
+        self._away_since: dict[str, float] = {}
+        self._back_at: dict[str, float] = {}
         self._progress = progress
         self._begun = self._ended = False
         self._errors = folder / "errors"
@@ -64,11 +70,20 @@ class Talk:
         """Wait until they are registered, and know each other."""
         self._wait(lambda: self._begun, "they talk")
 
+    def leave(self, name: str) -> None:
+        """Have one of them go, and wait until the relay keeps something for him."""
+        before = len(self.kept)
+        self._order(f"leave {name}")
+        self._wait(lambda: len(self.kept) > before, f"mail waits for {name}")
+
+    def come_back(self, name: str) -> None:
+        """Have him come back, and wait until he has begun to."""
+        self._order(f"return {name}")
+        self._wait(lambda: name not in self._away_since, f"{name} comes back")
+
     def rest(self, patience: float = PATIENCE) -> None:
         """Have them say nothing more, and wait until they know what became of everything."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"rest\n")
-        self._process.stdin.flush()
+        self._order("rest")
         self._wait(lambda: self._ended, "all that was said has come to its end", patience)
 
     def close(self) -> None:
@@ -98,15 +113,43 @@ class Talk:
         what = line["what"]
         if what in _EVENTS:
             self.events.append(_EVENTS[what](line))
-        if what == "accepted":
-            self._said_at[line["text"]] = line["time"]
-        if what == "shown" and line["text"] in self._said_at:
-            self.waits.append(line["time"] - self._said_at[line["text"]])
-        if what == "stored":
-            self.stored.append((self._said_at[line["text"]], line["time"]))
-            self._progress.note(line["who"], line["time"])
-        self._begun = self._begun or what == "begun"
-        self._ended = self._ended or what == "ended"
+        take = _TAKERS.get(what)
+        if take is not None:
+            take(self, line)
+
+    def _take_accepted(self, line: dict[str, Any]) -> None:
+        self._said_at[line["text"]] = line["time"]
+        self._said_to[line["text"]] = line["to"]
+
+    def _take_shown(self, line: dict[str, Any]) -> None:
+        said_at = self._said_at.get(line["text"], 0.0)
+        if said_at > self._back_at.get(line["who"], 0.0):
+            self.waits.append(line["time"] - said_at)
+
+    def _take_stored(self, line: dict[str, Any]) -> None:
+        text, time = line["text"], line["time"]
+        self.stored.append((self._said_at[text], time))
+        self._progress.note(line["who"], time)
+        if self._said_at[text] > self._away_since.get(self._said_to[text], float("inf")):
+            self.kept.append(text)
+
+    def _take_away(self, line: dict[str, Any]) -> None:
+        self._away_since[line["who"]] = line["time"]
+
+    def _take_back(self, line: dict[str, Any]) -> None:
+        del self._away_since[line["who"]]
+        self._back_at[line["who"]] = line["time"]
+
+    def _take_begun(self, _: dict[str, Any]) -> None:
+        self._begun = True
+
+    def _take_ended(self, _: dict[str, Any]) -> None:
+        self._ended = True
+
+    def _order(self, order: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order}\n".encode("ascii"))
+        self._process.stdin.flush()
 
     def _wait(self, is_so: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
         def look() -> bool:
@@ -116,3 +159,14 @@ class Talk:
             return is_so()
 
         wait_until(look, what, patience)
+
+
+_TAKERS: Final[Mapping[str, Callable[[Talk, dict[str, Any]], None]]] = {
+    "accepted": Talk._take_accepted,
+    "away": Talk._take_away,
+    "back": Talk._take_back,
+    "begun": Talk._take_begun,
+    "ended": Talk._take_ended,
+    "shown": Talk._take_shown,
+    "stored": Talk._take_stored,
+}

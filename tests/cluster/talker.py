@@ -1,8 +1,8 @@
 """Clients of v3 in a process of their own, who write to each other: ``talker.py FOLDER RELAY NAME…``.
 
-What they see goes to standard output, a line of JSON for each event. ``rest`` on standard input lets
-them say nothing more; when all that was said has come to its end, they look at everything once more,
-and the process ends.
+What they see goes to standard output, a line of JSON for each event. ``leave NAME`` on standard input
+closes the profile of one of them, and ``return NAME`` opens it again. ``rest`` lets them say nothing more;
+when all that was said has come to its end, they look at everything once more, and the process ends.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from twisted.internet import reactor, stdio
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import DeferredQueue
 from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.protocols.basic import LineOnlyReceiver
 
@@ -55,7 +55,10 @@ class Talker:
     """One of them.
 
     :ivar waiting: his texts, by their ids, of which he does not know what became.
+    :ivar is_away: his profile is closed, and he says nothing.
     """
+
+    messenger: Messenger
 
     def __init__(self, folder: Path, relay: RelayLink, name: str) -> None:
         self.name = name
@@ -64,14 +67,31 @@ class Talker:
         self._texts: dict[bytes, str] = {}
         self._shown: set[bytes] = set()
         self._numbers = count(1)
-        create_profile(folder / name, relay, None)
-        self.messenger: Messenger = open_profile(reactor, folder / name, None)
+        self._folder = folder / name
+        create_profile(self._folder, relay, None)
+        self._open()
+
+    def _open(self) -> None:
+        self.messenger = open_profile(reactor, self._folder, None)
         self.messenger.observe(self._hear)
         self.messenger.start()
+        self.is_away = False
+
+    async def leave(self) -> None:
+        """Be gone: what is said to him waits at the relay."""
+        self.is_away = True
+        await self.messenger.close()
+        tell(self.name, "away")
+
+    async def come_back(self) -> None:
+        """Go on with what the profile has."""
+        self._open()
+        self._show_all()
+        tell(self.name, "back")
 
     def say(self) -> None:
         """Write something to somebody."""
-        if len(self.waiting) < WAITING_LIMIT:
+        if len(self.waiting) < WAITING_LIMIT and not self.is_away:
             other = random.choice([name for name in self.names.values() if name != self.name])
             text = f"{self.name} {next(self._numbers)} to {other}"
             message_id = self.messenger.send_text(other, text).message_id
@@ -80,10 +100,9 @@ class Talker:
 
     def look(self) -> None:
         """See what no event has told of."""
+        self._show_all()
         for message in self.messenger.messages(limit=10**7):
-            if not message.mine:
-                self._show(message)
-            elif message.status not in (Status.DELIVERED, Status.UNDELIVERED):
+            if message.mine and message.status not in (Status.DELIVERED, Status.UNDELIVERED):
                 tell(self.name, "left", text=message.text)
         for contact in self.messenger.core.contacts():
             if contact.missing:
@@ -93,6 +112,11 @@ class Talker:
         hear = _HEARD.get(type(event))
         if hear is not None:
             hear(self, event)
+
+    def _show_all(self) -> None:
+        for message in self.messenger.messages(limit=10**7):
+            if not message.mine:
+                self._show(message)
 
     def _show(self, message: Any) -> None:
         if message.message_id not in self._shown:
@@ -146,12 +170,25 @@ class Orders(LineOnlyReceiver):
     delimiter = b"\n"
 
     def __init__(self) -> None:
-        self.rest: Deferred[None] = Deferred()
+        self.queue: DeferredQueue[bytes] = DeferredQueue()
 
     def lineReceived(self, line: bytes) -> None:
-        """It says ``rest``."""
-        if line == b"rest" and not self.rest.called:
-            self.rest.callback(None)
+        """It wants one more thing."""
+        self.queue.put(line)
+
+
+async def obey(orders: Orders, talkers: Sequence[Talker]) -> None:
+    """Let them leave and come back, one order after the other, until they are to rest."""
+    by_name = {talker.name: talker for talker in talkers}
+    while (order := (await orders.queue.get()).decode("ascii")) != "rest":
+        what, name = order.split(" ", 1)
+        await _ORDERS[what](by_name[name])
+
+
+_ORDERS: Final[Mapping[str, Callable[[Talker], Awaitable[None]]]] = {
+    "leave": Talker.leave,
+    "return": Talker.come_back,
+}
 
 
 async def meet(talkers: Sequence[Talker]) -> None:
@@ -186,7 +223,7 @@ async def main(reactor: Any, folder: str, relay: str, *names: str) -> None:
     saying = [LoopingCall(talker.say) for talker in talkers]
     for each in saying:
         each.start(PAUSE)
-    await orders.rest
+    await obey(orders, talkers)
     for each in saying:
         each.stop()
     await take_leave(talkers)
