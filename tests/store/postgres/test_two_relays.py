@@ -412,6 +412,31 @@ class QuotaTests(MailboxCase):
         self.assertEqual(self.result(self.there.expire(NOON + 1)), 2)
         self.assertIsInstance(self.put(self.here, bytes(20))[0], MessageId)
 
+    def test_full_of_what_has_arrived(self) -> None:
+        """A mailbox that is full of mail which has arrived, and which a relay held that was killed,
+        takes mail again when the time of that relay's lease is over."""
+        for content in (b"", bytes(5)):
+            self.put(self.here, *[content] * 4)
+            self.lease(self.there)  # of which nothing more is heard
+            self.result(self.here.settle(self.lease(self.here)))
+            self.assertEqual(self.put(self.here, b"1"), [Refusal.MAILBOX_FULL])
+            self.let_pass(LEASE_LIFE + LEASE_GRACE + MOMENT)
+            taken = self.put(self.here, b"2", b"3")
+            self.assertEqual([type(each) for each in taken], [MessageId] * 2)
+            self.assertEqual((self.rows(), self.box()), ([b"2", b"3"], (2, 2)))
+            self.result(self.here.settle(self.lease(self.here)))
+        self.assertEqual(self.sql("SELECT count(*) FROM mailbox_rubbish"), [(0,)])
+
+    def test_full_of_what_waits(self) -> None:
+        """One that is full of mail that waits stays full, and what is held is not deleted."""
+        self.put(self.here, b"1", b"2")
+        lease = self.lease(self.there)
+        self.result(self.here.settle(self.lease(self.here)))
+        self.put(self.here, b"3", b"4")
+        self.assertEqual(self.put(self.here, b"5", b"6"), [Refusal.MAILBOX_FULL] * 2)
+        self.assertEqual(self.contents(self.there, lease), [b"1", b"2"])
+        self.assertEqual((self.waiting(self.here), self.box()), ([b"3", b"4"], (4, 4)))
+
     def test_at_once(self) -> None:
         """When both want the last places, so many get them as there are."""
         envelopes = [Envelope(self.alice, self.bob, 3, b"")] * 3

@@ -187,6 +187,8 @@ class Put(PostgresOperation):
         results = [put.place(work, rows) for put in group]
         if rows:
             statements.store_messages(work.cursor, rows, work.take_changed())
+        else:
+            work.write_mailboxes()
         return results
 
     def place(self, work: PostgresWork, rows: list[MessageRow]) -> Sequence[PutOutcome]:
@@ -204,9 +206,12 @@ class Put(PostgresOperation):
         mailbox = work.mailbox(recipient)
         content = envelope.content
         size = len(content)
-        quota = work.quota
-        if mailbox.messages >= quota.messages or mailbox.content + size > quota.content:
-            return Refusal.MAILBOX_FULL
+        if not mailbox.has_room(work.quota, size):
+            # It may be full of what has arrived, and was held by a relay of which nothing more is heard.
+            if not mailbox.is_cleared:
+                _clear(work, mailbox)
+            if not mailbox.has_room(work.quota, size):
+                return Refusal.MAILBOX_FULL
         mailbox.last_sequence = sequence = mailbox.last_sequence + 1
         mailbox.messages += 1
         mailbox.content += size
@@ -332,6 +337,7 @@ class ReadPage(PostgresOperation):
 
 def _clear(work: PostgresWork, mailbox: Mailbox) -> bool:
     """Delete some of what is to go of a mailbox: whether there may be more that can go now."""
+    mailbox.is_cleared = True
     messages, content, left = statements.clear_mailbox(
         work.cursor, mailbox.client, mailbox.settled, SETTLED_STEP
     )

@@ -28,6 +28,7 @@ class Mailbox:
     :ivar epoch: counts expiries of what a lease held.
     :ivar messages: how many it holds, and ``content`` how many bytes of content.
     :ivar changed: whether it is not in the database as it is here.
+    :ivar is_cleared: whether what is to go of it has been looked for.
     """
 
     client: int
@@ -37,6 +38,11 @@ class Mailbox:
     messages: int
     content: int
     changed: bool = False
+    is_cleared: bool = False
+
+    def has_room(self, quota: Quota, size: int) -> bool:
+        """Whether a message of so many bytes may come."""
+        return self.messages < quota.messages and self.content + size <= quota.content
 
 
 @define
