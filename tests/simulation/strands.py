@@ -65,8 +65,8 @@ class Strand:
 
         :param error: what a call raises that pauses.
         """
-        if self._is_pausing:
-            self.error = error
+        self.error = error
+        while self._is_pausing:
             self.go_on()
         self._orders.put(_OVER)
         self._thread.join()

@@ -105,7 +105,7 @@ class BrokenTests(DoubterOfV3):
             ]
 
         with mock.patch.object(outbox, "to_send", careless):
-            self.first_noticed("needless")
+            self.first_noticed("needless", first=3)
 
     def test_tombstones_forgotten(self):
         """A relay that forgets what was acknowledged takes it again from who was not answered."""
@@ -117,7 +117,7 @@ class BrokenTests(DoubterOfV3):
             statements.delete_tombstones(work.cursor, [place for place, _, _ in mail])
 
         with mock.patch.object(operations, "_delete_mail", careless):
-            self.first_noticed("needless")
+            self.first_noticed("needless", first=10)
 
 
 class ForgetfulDisk(clients.ClientDisk):
