@@ -69,6 +69,10 @@ class Database:
         """How many there are."""
         raise NotImplementedError
 
+    def audit(self):
+        """What in it does not agree with what else is there: what, and how many of it."""
+        return ()
+
     def mend(self):
         """Nothing is wrong any more."""
         self.is_full = self.is_failing = False

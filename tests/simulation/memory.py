@@ -6,6 +6,7 @@ A kill comes before or after one.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 from attrs import define, field
@@ -70,6 +71,16 @@ class Memory(Database):
 
     def leases(self, relay):
         return len(self._store._leases._leases)
+
+    def audit(self):
+        held = Counter()
+        for message in self._store._messages.values():
+            held[message.envelope.recipient] += len(message.envelope.content)
+        counted = {client: content for client, (_, content) in self._store._usage.items()}
+        wrong = [
+            client for client in counted.keys() | held if counted.get(client, 0) != held[client]
+        ]
+        return [("mailboxes that do not hold what they say", len(wrong))]
 
     def _operate(self, relay, thread, name, method, *asked):
         operated = Deferred()

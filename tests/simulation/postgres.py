@@ -236,6 +236,9 @@ class Postgres(Database):
     def leases(self, relay):
         return self._tables.count_leases(relay.store._relay)
 
+    def audit(self):
+        return self._tables.audit()
+
     def mend(self):
         super().mend()
         self.loses_commits = self.is_away = self.is_hanging = False
@@ -268,11 +271,13 @@ class Postgres(Database):
         self.loses_commits = True
 
     def lose_server(self):
-        """All connections are lost, and none can be made."""
+        """All connections are lost, and none can be made. It may have crashed."""
         self.is_away = True
         for plan in self._plans.values():
             for connection in plan.connections:
                 lose(connection)
+        if self.random.random() < 0.5:
+            self._tables.crash()
 
     def hang_server(self):
         """The server says nothing."""

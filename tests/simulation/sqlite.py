@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from typing import ClassVar
+from contextlib import closing
+from typing import ClassVar, Final
 
 from attrs import define
 
@@ -21,6 +22,30 @@ from messageu.testing.store import sqlite_error
 from messageu.testing.threadpool import threadless_pool
 
 from .database import Database, StoreThread
+
+AUDIT: Final = {
+    "mailboxes that do not hold what they say": """
+        SELECT count(*) FROM mailbox_usage LEFT JOIN (
+            SELECT recipient, count(*) AS count, sum(size) AS size FROM mailbox_waiting GROUP BY 1
+        ) USING (recipient) WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)""",
+    "messages that wait and are not there": """
+        SELECT count(*) FROM mailbox_waiting
+        WHERE sequence NOT IN (SELECT sequence FROM mailbox_message)""",
+    "pieces of no message": """
+        SELECT count(*) FROM mailbox_piece
+        WHERE message NOT IN (SELECT sequence FROM mailbox_message)
+            AND message NOT IN (SELECT message FROM mailbox_rubbish)""",
+    "accounts' mailboxes that do not hold what they say": """
+        SELECT count(*) FROM account_mailbox LEFT JOIN (
+            SELECT account, count(*) AS count, sum(length(sealed)) AS size, max(sequence) AS last
+            FROM account_mail GROUP BY 1
+        ) USING (account) WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)
+            OR last_sequence < last""",
+    "mail of accounts that is not known to have come": """
+        SELECT count(*) FROM account_mail
+        WHERE place NOT IN (SELECT place FROM account_tombstone)""",
+}
+"""Questions whose answer is 0."""
 
 
 class DiskCursor(sqlite3.Cursor):
@@ -122,6 +147,10 @@ class Disk(Database):
 
     def leases(self, relay):
         return len(relay.store._leases._leases)
+
+    def audit(self):
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [(what, connection.execute(sql).fetchone()[0]) for what, sql in AUDIT.items()]
 
     def copy_to(self, folder):
         """Copy the database as it is now, with what is in its write-ahead log only."""

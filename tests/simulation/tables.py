@@ -24,6 +24,34 @@ TIME: Final = """
 """
 
 
+AUDIT: Final = {
+    "mailboxes that do not hold what they say": """
+        SELECT count(*) FROM mailbox LEFT JOIN (
+            SELECT recipient, count(*) AS count, sum(size) AS size, max(sequence) AS last
+            FROM mailbox_message GROUP BY 1
+        ) AS mail ON recipient = client
+        WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)
+            OR last_sequence < greatest(last, settled)""",
+    "messages with other sizes than they say": """
+        SELECT count(*) FROM mailbox_message WHERE size <> length(content)""",
+    "messages that have arrived, in no lease, of which nobody will take care": """
+        SELECT count(*) FROM mailbox_message JOIN mailbox ON client = recipient
+        WHERE (sequence <= settled OR expired IS NOT NULL)
+            AND client NOT IN (SELECT client FROM mailbox_rubbish)""",
+    "accounts' mailboxes that do not hold what they say": """
+        SELECT count(*) FROM account_mailbox LEFT JOIN (
+            SELECT account, count(*) AS count, sum(length(sealed)) AS size, max(sequence) AS last
+            FROM account_mail GROUP BY 1
+        ) AS mail USING (account)
+        WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)
+            OR last_sequence < last""",
+    "mail of accounts that is not known to have come": """
+        SELECT count(*) FROM account_mail LEFT JOIN account_tombstone
+            USING (account, sequence, envelope_id) WHERE digest IS NULL""",
+}
+"""Questions whose answer is 0."""
+
+
 class Tables:
     """Those of one world after another.
 
@@ -55,6 +83,10 @@ class Tables:
         """Say something to all who listen."""
         self.execute("SELECT pg_notify('messageu_' || 'relay_meta'::regclass::oid, %s)", line)
 
+    def crash(self) -> None:
+        """What is not in a server's log is gone when it has crashed."""
+        self.execute("DELETE FROM mailbox_lease")
+
     def count_leases(self, relay: str) -> int:
         """How many of a relay's pin something."""
         ((leases,),) = self.execute(
@@ -63,6 +95,10 @@ class Tables:
             relay,
         )
         return leases
+
+    def audit(self) -> list[tuple[str, int]]:
+        """What does not agree with what else is there: what, and how many of it."""
+        return [(what, self.execute(sql)[0][0]) for what, sql in AUDIT.items()]
 
     def renew(self) -> None:
         """Nothing is in them."""

@@ -7,6 +7,7 @@ from unittest import mock
 import psycopg
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.store.postgres import _statements as statements
 from messageu.store.postgres._engine import CommitUnconfirmedError, PostgresEngine
 from messageu.store.postgres._runner import PersistentRunner
 from tests.torture import scaled
@@ -63,3 +64,14 @@ class BrokenTests(Doubter):
 
         with mock.patch.object(PersistentRunner, "_take_lane", take):
             self.first_noticed("ids", first=32)
+
+    def test_miscounted(self):
+        """Mailboxes that count what has gone no longer hold what they say."""
+        clear = statements.clear_mailbox
+
+        def miscount(*asked):
+            _, _, left = clear(*asked)
+            return 0, 0, left
+
+        with mock.patch.object(statements, "clear_mailbox", miscount):
+            self.first_noticed("held")

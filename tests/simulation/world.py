@@ -170,8 +170,9 @@ class World:
         return 0.0 if self.calm else self.random.choice(self._store_delays)
 
     def holdings(self):
-        """What the relays hold for clients, by name."""
-        return [item for relay in self.relays for item in relay.holdings().items()]
+        """What the relays hold for clients, and what is wrong in their database, by name."""
+        held = [item for relay in self.relays for item in relay.holdings().items()]
+        return [*held, *self.database.audit()]
 
     def stop(self):
         """Stop the relays in good order, and start no other. Whether they stop."""
