@@ -63,7 +63,7 @@ class BrokenTests(Doubter):
             return -1
 
         with mock.patch.object(PersistentRunner, "_take_lane", take):
-            self.first_noticed("ids", first=32)
+            self.first_noticed("ids", first=45)
 
     def test_miscounted(self):
         """Mailboxes that count what has gone no longer hold what they say."""
@@ -74,4 +74,4 @@ class BrokenTests(Doubter):
             return 0, 0, left
 
         with mock.patch.object(statements, "clear_mailbox", miscount):
-            self.first_noticed("held")
+            self.first_noticed("held", first=1)

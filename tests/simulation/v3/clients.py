@@ -698,9 +698,9 @@ def come_to_rest(world):
         program.take_stock()
 
 
-PROMPTLY: Final = 5.0
-"""Seconds within which a text comes and its receipt is back, where nothing is wrong: a relay that
-cannot hear of another's mail looks for it every two."""
+PROMPTLY: Final = 10.0
+"""Seconds within which a text comes where nothing is wrong. A relay that cannot hear of another's
+mail looks for it every two, and who finds a mailbox full tries again some later."""
 
 
 def prove_service(world):
@@ -708,10 +708,16 @@ def prove_service(world):
     soon. Where somebody has gone on with a copy it may take until a session was renewed."""
     is_settled = all(program.settled for program in world.programs)
     has_forgotten = any(isinstance(event, Restored | Reset) for event in world.history)
-    programs = world.programs if is_settled and not has_forgotten else ()
-    for program in programs:
+    if has_forgotten or not is_settled:
+        return
+    before = len(world.history)
+    for program in world.programs:
         program.say()
     world.rest(PROMPTLY)
-    for program in programs:
-        if not program.settled:
-            world.note(Left(program.name, f"something that was said {PROMPTLY} seconds ago"))
+    since = world.history[before:]
+    ended = {event.text for event in since if isinstance(event, Shown | Undelivered)}
+    for event in since:
+        if isinstance(event, Accepted) and event.text not in ended:
+            world.note(Left(event.sender, f"a text of {PROMPTLY} seconds ago"))
+    # Until whoever is a stranger was accepted, and told that what he said has come.
+    world.rest(60.0)

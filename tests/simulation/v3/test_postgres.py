@@ -46,4 +46,4 @@ class BrokenTests(DoubterOfV3):
             mock.patch.object(Listener, "_look", lambda _: None),
             mock.patch.object(Listener, "_take", lambda *_: None),
         ):
-            self.first_noticed("left", "lost", first=3)
+            self.first_noticed("left", "lost", first=4)
