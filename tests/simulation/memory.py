@@ -104,8 +104,8 @@ class Memory(Database):
         if name == "close" or not (full or (self.is_failing and self.random.random() < 0.05)):
             return
         if name in ("settle", "release"):
-            # It ends all the same.
-            self._store.release(*asked)
+            # It ends all the same, if it has not with the store.
+            self._store.release(*asked).addErrback(lambda failure: failure.trap(StoreUnavailable))
         raise self.random.choice((StoreUnavailable, StoreError))("told to fail")
 
 
