@@ -637,13 +637,17 @@ def populate(world, people=3):
     sending = [each for each in SENDING if proven or each not in UNPROVEN]
     fetching = [*FETCHING, *OTHERS, *(UNPROVEN if proven else ())]
     sizes = LARGE if world.has_large else SMALL
+    crowded = world.database.is_crowded
+    recipients = known[:1] if crowded else known
     for person in known:
         letters = [
-            Letter(random.choice(known), random.choice(sizes)) for _ in range(random.randint(2, 12))
+            Letter(random.choice(recipients), random.choice(sizes))
+            for _ in range(random.randint(2, 12))
         ]
         programs.append(Program(post, person, random.choice(sending), letters))
         programs.extend(
-            Program(post, person, random.choice(fetching)) for _ in range(random.randint(1, 2))
+            Program(post, known[0] if crowded else person, random.choice(fetching))
+            for _ in range(random.randint(1, 2))
         )
     for program in programs:
         program.start()

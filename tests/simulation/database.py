@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -31,6 +31,8 @@ class Database:
     :ivar is_failing: anything may fail.
     :ivar fuse: steps until a process is killed; whatever is executed has one before it and one after.
     :ivar relays: how many there are.
+    :ivar is_crowded: all that is sent is for the same mailbox.
+    :ivar seen: how often something has happened of which a test wants to know that it does.
     :cvar weights: what may happen to it beside that, and how often, as a world's.
     :cvar faults: those of them that not all worlds have.
     :cvar lease_life: seconds for which a lease pins whose end has failed, or whose relay has died.
@@ -41,6 +43,8 @@ class Database:
     is_failing: bool = False
     fuse: int | None = None
     relays: int = 1
+    is_crowded: bool = False
+    seen: Counter = field(factory=Counter)
 
     weights: ClassVar[Mapping[str, float]] = {}
     faults: ClassVar[Sequence[str]] = ()

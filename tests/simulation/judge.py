@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from hashlib import sha256
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.torture import report
 
 from .clients import populate, prove_service
+from .database import Killed
 from .history import (
     Acknowledged,
     Held,
@@ -29,8 +31,11 @@ MOMENTS = 400
 COMMAND = "SEED={seed} .venv/bin/trial {module}"
 
 
-def run(seed, new_database=Disk):
-    """What happened in the world of a seed; and the state in which its generator was left."""
+def run(seed, new_database=Disk, seen=None):
+    """What happened in the world of a seed; and the state in which its generator was left.
+
+    :param seen: is told what else was seen in its database, and how often.
+    """
     with World(seed, new_database) as world:
         post = populate(world)
         world.happen(MOMENTS)
@@ -40,9 +45,22 @@ def run(seed, new_database=Disk):
         prove_service(post)
         world.rest(15.0, 0.5)
         world.note(Held("a relay that does not stop", int(not world.stop())))
+    if seen is not None:
+        seen.update(world.database.seen)
     for failure in world.failures:
         failure.raiseException()
     return world.history, world.random.getstate()
+
+
+def watched(run, *asked):
+    """The history of a run, and what it has raised."""
+    try:
+        history, _ = run(*asked)
+    except SkipTest:
+        raise
+    except (Exception, Killed) as error:  # noqa: BLE001 - its seed is to be named
+        return [], [f"raised: {error!r}"]
+    return history, []
 
 
 def digest(seed, new_database=Disk):
@@ -73,10 +91,13 @@ class Judge(SynchronousTestCase):
     new_database = Disk
     name = "simulation"
 
+    def setUp(self):
+        self.seen = Counter()
+
     def judge(self, seed):
         """What is wrong with the run of a seed, a line each."""
-        history, _ = run(seed, self.new_database)
-        found = violations(history)
+        history, found = watched(run, seed, self.new_database, self.seen)
+        found += violations(history)
         # What a test logs as an error would fail it, without saying which seed it was.
         found += [f"logged: {each.getErrorMessage()}" for each in self.flushLoggedErrors()]
         if ONLY is not None:
@@ -102,6 +123,7 @@ class Judge(SynchronousTestCase):
             seeds=len(seeds),
             **{kind.__name__.lower(): count for kind, count in counts.items()},
             lost=sum(line.startswith("lost") for found in bad.values() for line in found),
+            **self.seen,
             bad=list(bad),
         )
         lines = []

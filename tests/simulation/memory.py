@@ -73,14 +73,24 @@ class Memory(Database):
         return len(self._store._leases._leases)
 
     def audit(self):
-        held = Counter()
-        for message in self._store._messages.values():
-            held[message.envelope.recipient] += len(message.envelope.content)
-        counted = {client: content for client, (_, content) in self._store._usage.items()}
-        wrong = [
-            client for client in counted.keys() | held if counted.get(client, 0) != held[client]
+        envelopes = [message.envelope for message in self._store._messages.values()]
+        counts = Counter(envelope.recipient for envelope in envelopes)
+        sizes = Counter()
+        for envelope in envelopes:
+            sizes[envelope.recipient] += len(envelope.content)
+        usage = self._store._usage
+        clients = usage.keys() | counts
+        wrong = [each for each in clients if usage.get(each) != (counts[each], sizes[each])]
+        accounts = self._store.accounts._accounts.values()
+        wrong_accounts = [
+            each
+            for each in accounts
+            if each.content != sum(len(envelope.sealed) for envelope in each.mail.values())
         ]
-        return [("mailboxes that do not hold what they say", len(wrong))]
+        return [
+            ("mailboxes that do not hold what they say", len(wrong)),
+            ("accounts' mailboxes that do not hold what they say", len(wrong_accounts)),
+        ]
 
     def _operate(self, relay, thread, name, method, *asked):
         operated = Deferred()

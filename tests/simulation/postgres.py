@@ -20,11 +20,11 @@ import psycopg
 from attrs import define, field
 from twisted.internet.defer import Deferred, execute, fail
 
-from messageu.store import Arrived
+from messageu.store import Arrived, Lease
 from messageu.store.postgres import PostgresStore, _engine, _lanes
 from messageu.store.postgres._connection import Wire
 from messageu.store.postgres._operations import Put
-from messageu.store.postgres._runner import PersistentRunner
+from messageu.store.postgres._runner import RETRY_FOR, PersistentRunner
 from messageu.store.postgres._statements import LEASE_GRACE, LEASE_LIFE
 from messageu.testing.postgres_faults import FaultyConnection, FaultyPool, Plan, ended, fails
 from messageu.testing.threadpool import threadless
@@ -44,11 +44,22 @@ HANG_STEP: Final = 0.5
 MOMENTS: Final = (0.0, 0.0, 0.001, 0.05)
 """Seconds between two statements of one transaction, when others do something meanwhile."""
 
+LONG_MOMENTS: Final = (0.05, 0.5)
+"""The same behind one that reads what the transaction is about to change."""
+
 PATIENCE: Final = 30
 """Real seconds after which what must be heard is missed."""
 
-SESSION: Final = f"{_engine.SESSION}; SET lock_timeout = 1"
-"""Whoever holds a lock in this world does not let it go while somebody waits."""
+SESSION: Final = (
+    f"{_engine.SESSION}; SET lock_timeout = 1; SET statement_timeout = 0;"
+    " SET idle_in_transaction_session_timeout = 0"
+)
+"""Whoever holds a lock in this world does not let it go while somebody waits; and no time counts but the
+world's."""
+
+READINGS: Final = ("FROM mailbox WHERE", "FOR NO KEY UPDATE")
+"""What is in statements behind which others should do something: the transaction goes on from what it has
+read."""
 
 WRITES: Final = ("INSERT", "UPDATE", "DELETE", "WITH")
 
@@ -124,12 +135,30 @@ class RelayPlan(Plan):
         return self.database.execute(self.relay, connection, statement, execute)
 
 
-class OrderlyStore(PostgresStore):
-    """A store that tells news in an order that does not depend on chance."""
+class WatchedStore(PostgresStore):
+    """A store that tells news in an order that does not depend on chance, and knows which leases its
+    relay has not ended."""
 
     def __init__(self, *arguments, number_of, **options):
         super().__init__(*arguments, **options)
         self._number_of = number_of
+        self.held = set()
+
+    def lease(self, *asked):
+        return super().lease(*asked).addCallback(self._hold)
+
+    def settle(self, lease):
+        self.held.discard(lease.number)
+        return super().settle(lease)
+
+    def release(self, lease):
+        self.held.discard(lease.number)
+        return super().release(lease)
+
+    def _hold(self, lease):
+        if isinstance(lease, Lease) and lease.count:
+            self.held.add(lease.number)
+        return lease
 
     def _tell(self, news):
         if isinstance(news, Arrived):
@@ -162,27 +191,33 @@ class Postgres(Database):
     is_away: bool = False
     is_hanging: bool = False
     interleaves: bool = False
-    hears: bool = False
+    relays: int | None = None
+    hears: bool | None = None
     _tables: Tables = field(factory=tables)
     _patches: ExitStack = field(factory=ExitStack)
     _plans: dict[Any, RelayPlan] = field(factory=dict)
     _pools: dict[Any, list[FaultyPool]] = field(factory=dict)
+    _opening: list[Any] = field(factory=list)
     _numbers: dict[bytes, int] = field(factory=dict)
     _shown: float | None = None
 
     def __attrs_post_init__(self):
-        self.relays = self.random.choice((1, 2, 2, 3))
-        self.interleaves = self.random.random() < 0.6
-        self.hears = self.random.random() < 0.7
+        draw = self.random.random
+        relays, interleaves, hears = self.random.choice((1, 2, 2, 3)), draw() < 0.6, draw() < 0.7
+        self.is_crowded = draw() < 0.4
+        self.relays = self.relays or relays
+        self.interleaves = interleaves or self.is_crowded
+        self.hears = hears if self.hears is None else self.hears
         self._tables.renew()
         self._patches.enter_context(mock.patch.object(_engine, "SESSION", SESSION))
         self._patches.enter_context(mock.patch.object(_lanes, "crc32", self._number_of))
         run = PersistentRunner.run
 
         def run_and_look(runner, connection, batch):
-            before = runner._unsure
+            before, began = runner._unsure, runner._seconds()
             outcome = run(runner, connection, batch)
-            if runner._unsure is not None and runner._unsure is not before:
+            is_unsure = runner._unsure is not None and runner._unsure is not before
+            if is_unsure and (runner._seconds() - began > RETRY_FOR or self._is_closing(runner)):
                 self._note_doubt(batch)
             return outcome
 
@@ -204,13 +239,13 @@ class Postgres(Database):
             return store._last_lanes._closing.is_set()
 
         self._show_time()
-        store = OrderlyStore(
+        store = WatchedStore(
             self._tables.address,
             relay.time,
             **self.world.store_options(),
             connections=LANES,
             new_pool=new_pool,
-            in_thread=self._in_thread,
+            in_thread=partial(self._in_thread, relay),
             wait=wait,
             number_of=self._number_of,
         )
@@ -234,7 +269,7 @@ class Postgres(Database):
             pool.threadpool.end(relay)
 
     def leases(self, relay):
-        return self._tables.count_leases(relay.store._relay)
+        return len(relay.store.held)
 
     def audit(self):
         return self._tables.audit()
@@ -242,6 +277,9 @@ class Postgres(Database):
     def mend(self):
         super().mend()
         self.loses_commits = self.is_away = self.is_hanging = False
+        opening, self._opening = self._opening, []
+        for open_now in opening:
+            open_now()
 
     def look(self):
         self.hear()
@@ -264,6 +302,7 @@ class Postgres(Database):
         """Somebody's connection that listens is lost."""
         ears = [ear for relay in self.world.relays for ear in relay.time.readers]
         if ears:
+            self.seen["ears lost"] += 1
             lose(self.world.one_of(ears)._connection)
 
     def lose_commits(self):
@@ -276,6 +315,9 @@ class Postgres(Database):
         for plan in self._plans.values():
             for connection in plan.connections:
                 lose(connection)
+        for relay in self.world.relays:
+            for ear in relay.time.readers:
+                lose(ear._connection)
         if self.random.random() < 0.5:
             self._tables.crash()
 
@@ -304,7 +346,15 @@ class Postgres(Database):
             connection.has_written = bool(rest)
         connection.has_written |= verb in WRITES
         fault = self._draw_fault(connection, verb)
-        result = execute() if fault is None else fault(connection, execute)
+        self.seen["commits lost"] += verb == "COMMIT" and fault in LOSSES
+        try:
+            result = execute() if fault is None else fault(connection, execute)
+        except psycopg.errors.LockNotAvailable:
+            self.seen["locks held by others"] += fault is None
+            raise
+        is_reading = any(each in statement for each in READINGS)
+        if is_reading and self.interleaves and not self.world.calm:
+            pause(self.random.choice(LONG_MOMENTS))
         if is_late and not self._wait_for_server(connection):
             # It was done, and nobody has heard of it.
             connection.tell("SELECT 1")
@@ -317,6 +367,7 @@ class Postgres(Database):
             pause(HANG_STEP)
             (is_cut, _, _) = select([connection], [], [], 0)
             if is_cut:
+                self.seen["hanging connections cut"] += 1
                 return False
         return True
 
@@ -330,6 +381,15 @@ class Postgres(Database):
             return self.random.choice(LOSSES) if self.random.random() < 0.4 else None
         is_broken = self.is_failing and self.random.random() < 0.05
         return self.random.choice(FAULTS) if is_broken else None
+
+    def _is_closing(self, runner):
+        lanes = (relay.store._last_lanes for relay in self._plans)
+        return any(
+            each is not None
+            and each._closing.is_set()
+            and runner in [lane.runner for lane in each._lanes]
+            for each in lanes
+        )
 
     def _note_doubt(self, batch):
         contents = [
@@ -350,11 +410,15 @@ class Postgres(Database):
             self._tables.show_time(now)
             self._shown = now
 
-    def _in_thread(self, function, *arguments):
+    def _in_thread(self, relay, function, *arguments):
         if not self.hears:
             return Deferred()
-        if not self.can_open():
+        if self.is_away:
             return fail(psycopg.OperationalError("told that nobody is there"))
+        if self.is_hanging:
+            opened = Deferred()
+            self._opening.append(lambda: opened.callback(None) if relay.time.alive else None)
+            return opened.addCallback(lambda _: function(*arguments))
         return execute(function, *arguments)
 
     def _hear(self, relay, ear, fence):

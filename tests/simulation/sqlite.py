@@ -25,9 +25,10 @@ from .database import Database, StoreThread
 
 AUDIT: Final = {
     "mailboxes that do not hold what they say": """
-        SELECT count(*) FROM mailbox_usage LEFT JOIN (
-            SELECT recipient, count(*) AS count, sum(size) AS size FROM mailbox_waiting GROUP BY 1
-        ) USING (recipient) WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)""",
+        SELECT count(*) FROM (
+            SELECT recipient, messages, content FROM mailbox_usage
+            UNION ALL SELECT recipient, -1, -size FROM mailbox_waiting
+        ) GROUP BY recipient HAVING sum(messages) <> 0 OR sum(content) <> 0""",
     "messages that wait and are not there": """
         SELECT count(*) FROM mailbox_waiting
         WHERE sequence NOT IN (SELECT sequence FROM mailbox_message)""",
@@ -36,11 +37,13 @@ AUDIT: Final = {
         WHERE message NOT IN (SELECT sequence FROM mailbox_message)
             AND message NOT IN (SELECT message FROM mailbox_rubbish)""",
     "accounts' mailboxes that do not hold what they say": """
-        SELECT count(*) FROM account_mailbox LEFT JOIN (
-            SELECT account, count(*) AS count, sum(length(sealed)) AS size, max(sequence) AS last
-            FROM account_mail GROUP BY 1
-        ) USING (account) WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)
-            OR last_sequence < last""",
+        SELECT count(*) FROM (
+            SELECT account, messages, content FROM account_mailbox
+            UNION ALL SELECT account, -1, -length(sealed) FROM account_mail
+        ) GROUP BY account HAVING sum(messages) <> 0 OR sum(content) <> 0""",
+    "mail behind the last place": """
+        SELECT count(*) FROM account_mailbox JOIN account_mail USING (account)
+        WHERE sequence > last_sequence""",
     "mail of accounts that is not known to have come": """
         SELECT count(*) FROM account_mail
         WHERE place NOT IN (SELECT place FROM account_tombstone)""",
@@ -150,7 +153,10 @@ class Disk(Database):
 
     def audit(self):
         with closing(sqlite3.connect(self.path)) as connection:
-            return [(what, connection.execute(sql).fetchone()[0]) for what, sql in AUDIT.items()]
+            return [
+                (what, sum(count for (count,) in connection.execute(sql)))
+                for what, sql in AUDIT.items()
+            ]
 
     def copy_to(self, folder):
         """Copy the database as it is now, with what is in its write-ahead log only."""

@@ -65,6 +65,7 @@ class Strand:
 
         :param error: what a call raises that pauses.
         """
+        assert error is not None or not self._is_pausing, "a call is not over"
         self.error = error
         while self._is_pausing:
             self.go_on()

@@ -26,24 +26,24 @@ TIME: Final = """
 
 AUDIT: Final = {
     "mailboxes that do not hold what they say": """
-        SELECT count(*) FROM mailbox LEFT JOIN (
+        SELECT count(*) FROM mailbox FULL JOIN (
             SELECT recipient, count(*) AS count, sum(size) AS size, max(sequence) AS last
             FROM mailbox_message GROUP BY 1
         ) AS mail ON recipient = client
-        WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)
+        WHERE messages IS DISTINCT FROM coalesce(count, 0) OR content <> coalesce(size, 0)
             OR last_sequence < greatest(last, settled)""",
     "messages with other sizes than they say": """
         SELECT count(*) FROM mailbox_message WHERE size <> length(content)""",
-    "messages that have arrived, in no lease, of which nobody will take care": """
+    "messages that are to go, of whose mailbox nobody knows it": """
         SELECT count(*) FROM mailbox_message JOIN mailbox ON client = recipient
         WHERE (sequence <= settled OR expired IS NOT NULL)
             AND client NOT IN (SELECT client FROM mailbox_rubbish)""",
     "accounts' mailboxes that do not hold what they say": """
-        SELECT count(*) FROM account_mailbox LEFT JOIN (
+        SELECT count(*) FROM account_mailbox FULL JOIN (
             SELECT account, count(*) AS count, sum(length(sealed)) AS size, max(sequence) AS last
             FROM account_mail GROUP BY 1
         ) AS mail USING (account)
-        WHERE messages <> coalesce(count, 0) OR content <> coalesce(size, 0)
+        WHERE messages IS DISTINCT FROM coalesce(count, 0) OR content <> coalesce(size, 0)
             OR last_sequence < last""",
     "mail of accounts that is not known to have come": """
         SELECT count(*) FROM account_mail LEFT JOIN account_tombstone
@@ -66,9 +66,12 @@ class Tables:
         open_database(self.address, uuid4().hex)
         self._meta = self.execute("SELECT name, value FROM relay_meta")
         self.execute(TIME)
-        for table in TABLES:
-            # Its locks would come at moments of their own.
-            self.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        # Whoever has left a transaction open is found.
+        self.execute("SET lock_timeout = '30s'")
+        # The locks of autovacuum would come at moments of their own.
+        off = "autovacuum_enabled = false, toast.autovacuum_enabled = false"
+        for table in (*TABLES, "simulation_time"):
+            self.execute(f"ALTER TABLE {table} SET ({off})")
         self._worlds = count(1)
 
     def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
@@ -86,15 +89,6 @@ class Tables:
     def crash(self) -> None:
         """What is not in a server's log is gone when it has crashed."""
         self.execute("DELETE FROM mailbox_lease")
-
-    def count_leases(self, relay: str) -> int:
-        """How many of a relay's pin something."""
-        ((leases,),) = self.execute(
-            "SELECT count(*) FROM mailbox_lease"
-            " WHERE relay = %s AND until > (SELECT to_timestamp(at) FROM simulation_time)",
-            relay,
-        )
-        return leases
 
     def audit(self) -> list[tuple[str, int]]:
         """What does not agree with what else is there: what, and how many of it."""

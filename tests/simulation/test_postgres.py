@@ -7,6 +7,7 @@ from unittest import mock
 import psycopg
 from twisted.trial.unittest import SynchronousTestCase
 
+from messageu.server._delivery import Delivery
 from messageu.store.postgres import _statements as statements
 from messageu.store.postgres._engine import CommitUnconfirmedError, PostgresEngine
 from messageu.store.postgres._runner import PersistentRunner
@@ -26,14 +27,22 @@ class SimulationTests(Judge):
     def test_whatever_breaks(self):
         """Nothing acknowledged is lost or goes astray, whatever breaks, and whichever relay it was."""
         self.judge_part(scaled(30, 2_000))
+        for what in (
+            "commits lost",
+            "ears lost",
+            "hanging connections cut",
+            "locks held by others",
+        ):
+            self.assertGreater(self.seen[what], 0, what)
 
 
 class DeterminismTests(SynchronousTestCase):
     def test_same_again(self):
         """A seed says everything, also in a process that hashes strings in another way."""
+        other = digest(1)
         mine = digest(0)
         self.assertEqual(digests_elsewhere(__name__, [0]), [mine])
-        self.assertNotEqual(digest(1), mine)
+        self.assertNotEqual(other, mine)
 
 
 class BrokenTests(Doubter):
@@ -52,7 +61,7 @@ class BrokenTests(Doubter):
                 commit(engine, cursor)
 
         with mock.patch.object(PostgresEngine, "commit", believe):
-            self.first_noticed("lost", first=9)
+            self.first_noticed("lost", first=12)
 
     def test_markers_ignored(self):
         """A relay that does not ask whether its last batch was committed stores mail twice."""
@@ -63,7 +72,7 @@ class BrokenTests(Doubter):
             return -1
 
         with mock.patch.object(PersistentRunner, "_take_lane", take):
-            self.first_noticed("ids", first=45)
+            self.first_noticed("ids", first=95)
 
     def test_miscounted(self):
         """Mailboxes that count what has gone no longer hold what they say."""
@@ -75,3 +84,22 @@ class BrokenTests(Doubter):
 
         with mock.patch.object(statements, "clear_mailbox", miscount):
             self.first_noticed("held", first=1)
+
+    def test_not_locked(self):
+        """A relay that does not lock the mailbox it reads undoes what another does to it meanwhile."""
+
+        def read(cursor, clients):
+            cursor.execute(
+                "SELECT client, last_sequence, settled, epoch, messages, content FROM mailbox"
+                " WHERE client = ANY(%s) ORDER BY client",
+                (clients,),
+            )
+            return cursor.fetchall()
+
+        with mock.patch.object(statements, "lock_mailboxes", read):
+            self.first_noticed("held", "ids", first=60)
+
+    def test_never_released(self):
+        """Leases that a relay never ends are seen."""
+        with mock.patch.object(Delivery, "broken", lambda _: None):
+            self.first_noticed("held: leases")

@@ -126,17 +126,26 @@ class World:
             for name in self._happenings
         }
         self._restarting = set()
-        for _ in range(database.relays):
-            self.relays.append(self._new_process())
+        try:
+            for _ in range(database.relays):
+                self.relays.append(self._new_process())
+        except BaseException:
+            self._end()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for relay in self.relays:
-            relay.die()
-        self.database.close()
-        self._folder.cleanup()
+        self._end()
+
+    def _end(self):
+        try:
+            for relay in self.relays:
+                relay.die()
+        finally:
+            self.database.close()
+            self._folder.cleanup()
 
     def note(self, event):
         """Something has happened that the rules want to know."""
@@ -149,6 +158,7 @@ class World:
                 self._acts[name]()
             except Killed as killed:
                 self._bury(killed.relay)
+        self.database.fuse = None
 
     def rest(self, seconds, step=1.0):
         """Let so much time pass in which nothing bad happens, and everything that it brings."""

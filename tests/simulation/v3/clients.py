@@ -32,6 +32,7 @@ from .history import (
     Left,
     Missing,
     Overtook,
+    Proved,
     Reset,
     Restored,
     Shown,
@@ -716,8 +717,11 @@ def prove_service(world):
     world.rest(PROMPTLY)
     since = world.history[before:]
     ended = {event.text for event in since if isinstance(event, Shown | Undelivered)}
-    for event in since:
-        if isinstance(event, Accepted) and event.text not in ended:
+    said = [event for event in since if isinstance(event, Accepted)]
+    for event in said:
+        if event.text not in ended:
             world.note(Left(event.sender, f"a text of {PROMPTLY} seconds ago"))
+    if said:
+        world.note(Proved(len(said)))
     # Until whoever is a stranger was accepted, and told that what he said has come.
     world.rest(60.0)

@@ -168,6 +168,13 @@ class Cut:
 
 
 @frozen
+class Proved:
+    """In the end so many texts more were said, of which each has to be shown soon."""
+
+    texts: int
+
+
+@frozen
 class Left:
     """Something is not as it should be when all has come to rest."""
 

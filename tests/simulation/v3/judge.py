@@ -6,7 +6,7 @@ from hashlib import sha256
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.simulation.history import RelayKilled, RelayStopped
-from tests.simulation.judge import COMMAND, FIRST, ONLY
+from tests.simulation.judge import COMMAND, FIRST, ONLY, watched
 from tests.simulation.sqlite import Disk
 from tests.torture import report
 
@@ -18,6 +18,7 @@ from .history import (
     Delivered,
     Left,
     Overtook,
+    Proved,
     Reset,
     Restored,
     Shown,
@@ -38,6 +39,7 @@ COUNTED = (
     Restored,
     Reset,
     Overtook,
+    Proved,
 )
 COMMON = (Accepted, Shown, Delivered, ClientKilled, RelayKilled, Cut)
 """What happens in one world of four, and more often."""
@@ -82,8 +84,8 @@ class JudgeOfV3(SynchronousTestCase):
 
     def judge(self, seed):
         """What happened with a seed, and what is wrong with it, a line each."""
-        history, _ = run(seed, self.new_database)
-        found = violations(history)
+        history, found = watched(run, seed, self.new_database)
+        found += violations(history)
         found += [f"logged: {each.getErrorMessage()}" for each in self.flushLoggedErrors()]
         if ONLY is not None:
             print(*history, sep="\n")  # noqa: T201 - whoever replays it wants to see it

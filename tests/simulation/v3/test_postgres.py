@@ -11,6 +11,7 @@ from tests.simulation.postgres import Postgres
 from tests.torture import scaled
 
 from . import judge
+from .history import Proved
 from .judge import DoubterOfV3, JudgeOfV3
 
 digest = partial(judge.digest, new_database=Postgres)
@@ -24,6 +25,24 @@ class SimulationTests(JudgeOfV3):
         """Each accepted text or file is shown once, as it was, or reported to its sender, whichever
         relays he and its reader are connected to."""
         self.judge_all(scaled(3, 250))
+
+
+class ArrivalTests(JudgeOfV3):
+    """What one of two relays has taken is pushed by the other."""
+
+    def prove(self, *, hears, seed):
+        self.new_database = partial(Postgres, relays=2, hears=hears)
+        history, found = self.judge(seed)
+        self.assertEqual(found, [])
+        self.assertTrue([event for event in history if isinstance(event, Proved)])
+
+    def test_heard(self):
+        """So it is where they hear of each other."""
+        self.prove(hears=True, seed=3)
+
+    def test_looked_for(self):
+        """So it is where they have to look."""
+        self.prove(hears=False, seed=0)
 
 
 class DeterminismTests(SynchronousTestCase):

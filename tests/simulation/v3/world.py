@@ -196,10 +196,12 @@ class WorldOfV3(World):
         return super().__enter__()
 
     def __exit__(self, *how):
-        for program in self.programs:
-            program.close()
-        super().__exit__(*how)
-        self._patches.close()
+        try:
+            for program in self.programs:
+                program.close()
+            super().__exit__(*how)
+        finally:
+            self._patches.close()
 
     def rest(self, seconds, step=1.0):
         for program in self.programs:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
+from unittest import mock
 
 import psycopg
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from messageu.store import NO_QUOTA, START, Lease, Quota, StoreError
 from messageu.store._caches import ClientKeys
 from messageu.store.postgres import PostgresStore
 from messageu.store.postgres import _account_statements as account_statements
+from messageu.store.postgres import _statements as mailbox_statements
 from messageu.store.postgres._engine import STATEMENT_PATIENCE
 from messageu.store.postgres._operations import ClearMailbox, ClearRubbish, Expire
 from messageu.store.postgres._statements import LEASE_GRACE, LEASE_LIFE
@@ -436,6 +438,12 @@ class QuotaTests(MailboxCase):
         self.assertEqual(self.put(self.here, b"5", b"6"), [Refusal.MAILBOX_FULL] * 2)
         self.assertEqual(self.contents(self.there, lease), [b"1", b"2"])
         self.assertEqual((self.waiting(self.here), self.box()), ([b"3", b"4"], (4, 4)))
+
+    def test_full_costs_little(self) -> None:
+        """A send that is refused does not look through a mailbox in which nothing is to be deleted."""
+        self.put(self.here, b"1", b"2", b"3", b"4")
+        with mock.patch.object(mailbox_statements, "clear_mailbox", self.fail):
+            self.assertEqual(self.put(self.here, b"5", b"6"), [Refusal.MAILBOX_FULL] * 2)
 
     def test_at_once(self) -> None:
         """When both want the last places, so many get them as there are."""

@@ -208,8 +208,10 @@ class Put(PostgresOperation):
         size = len(content)
         if not mailbox.has_room(work.quota, size):
             # It may be full of what has arrived, and was held by a relay of which nothing more is heard.
-            if not mailbox.is_cleared:
+            # To look for that costs as much as the mailbox is large: only where it is known to be there.
+            if not mailbox.is_cleared and statements.has_rubbish(work.cursor, recipient):
                 _clear(work, mailbox)
+            mailbox.is_cleared = True
             if not mailbox.has_room(work.quota, size):
                 return Refusal.MAILBOX_FULL
         mailbox.last_sequence = sequence = mailbox.last_sequence + 1

@@ -339,6 +339,12 @@ def forget_rubbish(cursor: Cursor, client: int) -> None:
     cursor.execute("DELETE FROM mailbox_rubbish WHERE client = %s", (client,))
 
 
+def has_rubbish(cursor: Cursor, client: int) -> bool:
+    """Whether something is to be deleted in this mailbox."""
+    cursor.execute("SELECT 1 FROM mailbox_rubbish WHERE client = %s", (client,))
+    return cursor.fetchone() is not None
+
+
 def list_rubbish(cursor: Cursor, after: int, limit: int) -> Sequence[int]:
     """Mailboxes in which something may be deleted, from after a key on."""
     cursor.execute(
