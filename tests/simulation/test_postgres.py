@@ -1,6 +1,7 @@
 """The simulation on PostgreSQL: one to three relays on a real server, which fails, too."""
 
 import contextlib
+from contextlib import closing
 from functools import partial
 from unittest import mock
 
@@ -11,11 +12,16 @@ from messageu.server._delivery import Delivery
 from messageu.store.postgres import _statements as statements
 from messageu.store.postgres._engine import CommitUnconfirmedError, PostgresEngine
 from messageu.store.postgres._runner import PersistentRunner
+from messageu.testing.postgres_faults import FaultyConnection
 from tests.torture import scaled
 
 from . import judge
+from .clients import populate
+from .database import Killed
 from .judge import Doubter, Judge, digests_elsewhere
-from .postgres import Postgres
+from .postgres import Postgres, lose
+from .tables import AUDIT, tables
+from .world import NOON, World
 
 digest = partial(judge.digest, new_database=Postgres)
 
@@ -43,6 +49,58 @@ class DeterminismTests(SynchronousTestCase):
         mine = digest(0)
         self.assertEqual(digests_elsewhere(__name__, [0]), [mine])
         self.assertNotEqual(other, mine)
+
+
+class DatabaseTests(SynchronousTestCase):
+    """The database of a world."""
+
+    def populated(self):
+        world = World(0, Postgres)
+        self.addCleanup(world.__exit__)
+        populate(world)
+        return world
+
+    def rows(self, table):
+        ((count,),) = tables().execute(f"SELECT count(*) FROM {table}")
+        return count
+
+    def test_renewed(self):
+        """A world begins with nothing, whatever was in the one before; and it has its own time."""
+        self.populated()
+        before = self.rows("mailbox_client")
+        world = World(1, Postgres)
+        self.addCleanup(world.__exit__)
+        self.assertEqual((before, self.rows("mailbox_client")), (3, 0))
+        found = tables().execute(
+            "SELECT to_timestamp(at) = to_timestamp(%s) FROM simulation_time", NOON
+        )
+        self.assertEqual(found, [(True,)])
+
+    def test_dead_relays_do_nothing(self):
+        """What is left of a relay that was killed executes no statement, and holds no connection."""
+        world = self.populated()
+        relay = world.relays[0]
+        connections = world.database._plans[relay].connections
+        self.assertTrue(any(not each.closed for each in connections))
+        world.database.crash(relay)
+        relay.die()
+        error = self.assertRaises(
+            Killed, world.database.execute, relay, None, "SELECT 1", self.fail
+        )
+        self.assertIs(error.relay, relay)
+        self.assertEqual([each for each in connections if not each.closed], [])
+
+    def test_rolled_back_before_it_is_lost(self):
+        """Of a connection that is lost nobody has to wait for a lock."""
+        world = self.populated()
+        address = tables().address.parameters
+        with closing(FaultyConnection.connect(**address, autocommit=True)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("LOCK TABLE mailbox_rubbish")
+            lose(connection)
+            tables().execute("SET lock_timeout = 1; LOCK TABLE mailbox_rubbish; RESET lock_timeout")
+            self.assertRaises(psycopg.OperationalError, connection.execute, "SELECT 1")
+        self.assertEqual(world.database.audit(), [(what, 0) for what in AUDIT])
 
 
 class BrokenTests(Doubter):
