@@ -23,8 +23,9 @@ HARD := tests.abuse tests.attacks tests.balancer tests.benchmarks tests.cli.test
 NOT_HARD := $(filter-out $(HARD) $(addsuffix .%,$(HARD)),$(MODULES))
 # What says little of versions: what imports little, and what is seen already with what else runs.
 ANY_VERSION := tests.client.v3.test_file% tests.client.v3.test_model tests.deploy.% tests.store.% tests.testing.% \
-  tests.test_%doc tests.tui.test_snapshots
-LOWEST_TESTS := $(filter-out $(ANY_VERSION),$(NOT_HARD)) tests.store.test_sqlite tests.store.v3.test_sqlite \
+  tests.test_collection tests.test_deploy tests.test_documents tests.test_layers tests.test_%doc \
+  tests.tui.test_snapshots
+LOWEST_TESTS := $(filter-out $(ANY_VERSION),$(NOT_HARD)) tests.store.v3.test_sqlite \
   tests.store.postgres.test_contract
 # What `make fuzz` searches, and for how long.
 TARGET ?= requests

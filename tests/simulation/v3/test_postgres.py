@@ -50,7 +50,6 @@ class DeterminismTests(SynchronousTestCase):
         """A seed says everything, also in a process that hashes strings in another way."""
         mine = digest(1)
         self.assertEqual(digests_elsewhere(__name__, [1]), [mine])
-        self.assertNotEqual(digest(2), mine)
 
 
 class BrokenTests(DoubterOfV3):
