@@ -6,11 +6,14 @@ import json
 import os
 import re
 import signal
+import socket
 from http.client import HTTPConnection
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from messageu.model import NOBODY
+from messageu.wire import v2
 from tests.sockets.client import PATIENCE, message, wait_until
 
 from .children import ANY_PORT, ProcessTestCase, Relay, one_port
@@ -93,6 +96,10 @@ class JsonLogTests(ProcessTestCase):
     def test_foreground(self) -> None:
         """Everything from the first line on is JSON, on standard output."""
         relay = self.start(*ANY_PORT, "--json-logs")
+        with socket.create_connection(("127.0.0.1", relay.ports[0])) as client:
+            # Before its reactor runs, a signal would end it without a word.
+            client.sendall(v2.Request(NOBODY, v2.FetchMessages()).encode())
+            self.assertTrue(client.recv(1))
         self.assertEqual(relay.stop(), -signal.SIGTERM)
         events = self.check(relay.log.splitlines())
         served = [event for event in events if "doors" in event]

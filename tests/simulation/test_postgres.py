@@ -32,7 +32,7 @@ class SimulationTests(Judge):
 
     def test_whatever_breaks(self):
         """Nothing acknowledged is lost or goes astray, whatever breaks, and whichever relay it was."""
-        self.judge_part(scaled(30, 2_000))
+        self.judge_part(scaled(24, 2_000))
         for what in (
             "commits lost",
             "ears lost",

@@ -91,9 +91,9 @@ class JudgeOfV3(SynchronousTestCase):
             print(*history, sep="\n")  # noqa: T201 - whoever replays it wants to see it
         return history, found
 
-    def judge_all(self, amount):
+    def judge_all(self, amount, first=0):
         """So many seeds."""
-        seeds = range(FIRST, FIRST + amount) if ONLY is None else [int(ONLY)]
+        seeds = range(FIRST + first, FIRST + first + amount) if ONLY is None else [int(ONLY)]
         counts, bad = Counter(), {}
         for seed in seeds:
             history, found = self.judge(seed)
