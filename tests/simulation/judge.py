@@ -138,6 +138,12 @@ class Judge(SynchronousTestCase):
                 self.assertGreater(count, len(seeds) // 4, kind)
 
 
+def settle_however_closed(delivery):
+    """What a relay does that deletes mail however its connection has ended."""
+    delivery._machine.prove()
+    delivery._machine.break_off()
+
+
 class Doubter(SynchronousTestCase):
     """Breaks something, and says how soon that is noticed.
 

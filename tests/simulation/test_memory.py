@@ -12,7 +12,7 @@ from messageu.store.v3 import IAccountStore
 from tests.torture import scaled
 
 from . import judge
-from .judge import Doubter, Judge, digests_elsewhere
+from .judge import Doubter, Judge, digests_elsewhere, settle_however_closed
 from .memory import AskedStore, Memory
 
 digest = partial(judge.digest, new_database=Memory)
@@ -48,12 +48,7 @@ class BrokenTests(Doubter):
 
     def test_deleted_when_closed(self):
         """Mail that is deleted however the connection has ended is missed."""
-
-        def settle(delivery):
-            delivery._machine.prove()
-            delivery._machine.break_off()
-
-        with mock.patch.object(Delivery, "broken", settle):
+        with mock.patch.object(Delivery, "broken", settle_however_closed):
             self.first_noticed("lost")
 
     def test_not_stored(self):

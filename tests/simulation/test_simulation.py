@@ -7,7 +7,7 @@ from messageu.server._delivery import Delivery
 from tests.torture import scaled
 
 from . import judge
-from .judge import FIRST, Doubter, Judge, digest, digests_elsewhere
+from .judge import FIRST, Doubter, Judge, digest, digests_elsewhere, settle_however_closed
 from .sqlite import Disk
 
 SEEDS = scaled(1_000, 20_000)
@@ -78,12 +78,7 @@ class BrokenTests(Doubter):
 
     def test_deleted_when_closed(self):
         """So is mail that is deleted however the connection has ended."""
-
-        def settle(delivery):
-            delivery._machine.prove()
-            delivery._machine.break_off()
-
-        with mock.patch.object(Delivery, "broken", settle):
+        with mock.patch.object(Delivery, "broken", settle_however_closed):
             self.first_noticed("lost")
 
     def test_any_request_is_proof(self):
